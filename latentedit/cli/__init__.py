@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from typing import Any
 
 import click
 
 from latentedit import __version__
+from latentedit.cli._common import reporting
 
 # name -> one line of help. The module is latentedit.cli.<prefix><name>, the click command in it is called `command`.
 COMMANDS: Mapping[str, str] = {
@@ -41,8 +43,8 @@ DIRECTION_COMMANDS: Mapping[str, str] = {
 class LazyGroup(click.Group):
     """A group that knows its commands' names and one-line helps, and imports a command when it is asked for."""
 
-    def __init__(self, *args: object, lazy: Mapping[str, str], prefix: str = "", **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+    def __init__(self, *args: Any, lazy: Mapping[str, str], prefix: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.lazy = lazy
         self.prefix = prefix
 
@@ -54,6 +56,10 @@ class LazyGroup(click.Group):
             return None
         module = import_module(f"latentedit.cli.{self.prefix}{cmd_name}")
         return module.command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with reporting(ctx):  # importing a command's module can fail, or be interrupted, too
+            return super().invoke(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
