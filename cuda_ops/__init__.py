@@ -1,0 +1,12 @@
+"""The native floor: fused image operations with pure-PyTorch references beside their CPU and CUDA kernels.
+
+Importing this package compiles and loads nothing; the kernels are built at the first call that wants them.
+"""
+
+from __future__ import annotations
+
+from latentedit.cuda_ops.activation import bias_act
+from latentedit.cuda_ops.filters import setup_filter
+from latentedit.cuda_ops.resample import downsample2d, filter2d, upfirdn2d, upsample2d
+
+__all__ = ["bias_act", "downsample2d", "filter2d", "setup_filter", "upfirdn2d", "upsample2d"]

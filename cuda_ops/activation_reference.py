@@ -1,0 +1,60 @@
+"""The specification of `bias_act` in plain PyTorch: nine activations, their gains, first and second derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import sqrt
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SELU_ALPHA = 1.6732632423543772
+SELU_SCALE = 1.0507009873554805
+
+
+@dataclass(frozen=True)
+class Activation:
+    """One activation ``f(x, alpha)``.
+
+    Attributes:
+        index: number of the activation in the kernels.
+        alpha: default of the shape parameter (only leaky ReLU has one).
+        gain: default gain, which keeps the variance of a unit Gaussian roughly as it is.
+        function: ``f``, differentiable by autograd to any order.
+        piecewise_linear: the second derivative is zero, and the output tells the first.
+    """
+
+    index: int
+    alpha: float
+    gain: float
+    function: Callable[[Tensor, float], Tensor]
+    piecewise_linear: bool = False
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "linear": Activation(0, 0.0, 1.0, lambda x, alpha: x, piecewise_linear=True),
+    "relu": Activation(1, 0.0, sqrt(2), lambda x, alpha: F.relu(x), piecewise_linear=True),
+    "lrelu": Activation(2, 0.2, sqrt(2), F.leaky_relu, piecewise_linear=True),
+    "tanh": Activation(3, 0.0, 1.0, lambda x, alpha: torch.tanh(x)),
+    "sigmoid": Activation(4, 0.0, 1.0, lambda x, alpha: torch.sigmoid(x)),
+    "elu": Activation(5, 0.0, 1.0, lambda x, alpha: F.elu(x)),
+    "selu": Activation(6, 0.0, 1.0, lambda x, alpha: F.selu(x)),
+    "softplus": Activation(7, 0.0, 1.0, lambda x, alpha: F.softplus(x)),
+    "swish": Activation(8, 0.0, sqrt(2), lambda x, alpha: torch.sigmoid(x) * x),
+}
+
+
+def bias_act_reference(
+    x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: float, clamp: float
+) -> Tensor:
+    """``clip(act(x + b) * gain, -clamp, clamp)``; a negative ``clamp`` means none. Differentiable to any order."""
+    if b is not None:
+        x = x + b.reshape([-1 if i == dim else 1 for i in range(x.ndim)])
+    x = ACTIVATIONS[act].function(x, alpha)
+    if gain != 1:
+        x = x * gain
+    if clamp >= 0:
+        x = x.clamp(-clamp, clamp)
+    return x
