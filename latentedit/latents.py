@@ -1,0 +1,143 @@
+"""Latents: shapes, layer groups, seeds, and the paths between two of them.
+
+Legend: ``N`` latents, ``L`` style layers (``num_ws``), ``D`` latent dimension.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentedit.errors import LatentError, LayerError
+
+LAYER_GROUPS = {"coarse": (4, 8), "middle": (16, 32), "fine": (64, 1 << 30)}
+"""Lowest and highest resolution of each group (Karras et al. 2019, section 3.1)."""
+
+Layers = str | int | Iterable[int] | None
+
+
+def layer_indices(layers: Layers, layer_resolutions: Sequence[int]) -> tuple[int, ...]:
+    """Resolve a layer selection to sorted indices.
+
+    Args:
+        layers: ``"coarse" | "middle" | "fine"`` (resolutions 4-8, 16-32, 64 and up), ``"0-6"``, ``"0-3,8"``, an
+            index, indices, or None for all.
+        layer_resolutions: resolution of each style layer, ``generator.synthesis.layer_resolutions``.
+
+    Raises:
+        LayerError: a selection that cannot be read, is empty, or lies outside the generator's layers.
+    """
+    count = len(layer_resolutions)
+    if layers is None:
+        return tuple(range(count))
+    if isinstance(layers, str) and layers in LAYER_GROUPS:
+        low, high = LAYER_GROUPS[layers]
+        chosen = [i for i, r in enumerate(layer_resolutions) if low <= r <= high]
+        if not chosen:
+            raise LayerError(
+                f"layers={layers!r} is empty in a generator of {layer_resolutions[-1]} px.", _layers_help(count)
+            )
+        return tuple(chosen)
+    if isinstance(layers, str):
+        try:
+            chosen = _parse_ranges(layers)
+        except ValueError:
+            raise LayerError(f"layers={layers!r} cannot be read.", _layers_help(count)) from None
+    else:
+        chosen = [layers] if isinstance(layers, int) else [int(i) for i in layers]
+    outside = [i for i in chosen if not 0 <= i < count]
+    if outside or not chosen:
+        raise LayerError(f"layers={layers!r} lies outside this generator's {count} layers.", _layers_help(count))
+    return tuple(sorted(set(chosen)))
+
+
+def _layers_help(count: int) -> str:
+    return f"Choose 'coarse', 'middle', 'fine', or a range within '0-{count - 1}'."
+
+
+def _parse_ranges(text: str) -> list[int]:
+    """Read ``"0-9,17"`` as integers, in the order written."""
+    values: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
+        if match is None:
+            raise ValueError(part)
+        first = int(match[1])
+        last = first if match[2] is None else int(match[2])
+        if last < first:
+            raise ValueError(part)
+        values.extend(range(first, last + 1))
+    return values
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Read seeds written as ``"0-9,17"``.
+
+    Raises:
+        LatentError: text of another form, or a seed beyond 2**32 - 1.
+    """
+    try:
+        seeds = _parse_ranges(text)
+    except ValueError:
+        raise LatentError(f"Seeds {text!r} cannot be read.", "Write them as '0-9,17'.") from None
+    if max(seeds) >= 2**32:
+        raise LatentError(f"Seed {max(seeds)} is too large.", "Seeds run from 0 to 4294967295.")
+    return seeds
+
+
+def seed_z(seeds: int | Iterable[int], z_dim: int) -> Tensor:
+    """Draw ``z`` [N, z_dim] for seeds as stylegan2-ada does: ``RandomState(seed).randn(1, z_dim)`` each."""
+    chosen = [seeds] if isinstance(seeds, int) else list(seeds)
+    rows = [np.random.RandomState(seed).randn(1, z_dim) for seed in chosen]
+    return torch.from_numpy(np.concatenate(rows) if rows else np.zeros((0, z_dim))).to(torch.float32)
+
+
+def check_ws(ws: Tensor | np.ndarray, num_ws: int, w_dim: int) -> Tensor:
+    """Return ``ws`` as float32 [N, num_ws, w_dim]; a [N, w_dim] is repeated over the layers.
+
+    Raises:
+        LatentError: another shape, or values that are not finite.
+    """
+    tensor = torch.as_tensor(ws).to(torch.float32)
+    if tensor.ndim == 2 and tensor.shape == (num_ws, w_dim) and num_ws > 1:
+        tensor = tensor.unsqueeze(0)
+    elif tensor.ndim == 1 and tensor.shape[0] == w_dim:
+        tensor = tensor.reshape(1, 1, w_dim).repeat(1, num_ws, 1)
+    elif tensor.ndim == 2 and tensor.shape[1] == w_dim:
+        tensor = tensor.unsqueeze(1).repeat(1, num_ws, 1)
+    if tensor.ndim != 3 or tensor.shape[1:] != (num_ws, w_dim):
+        raise LatentError(
+            f"ws has shape {tuple(torch.as_tensor(ws).shape)}.", f"This generator takes ws [N, {num_ws}, {w_dim}]."
+        )
+    finite = torch.isfinite(tensor)
+    if not bool(finite.all()):
+        row = int((~finite).flatten(1).any(dim=1).nonzero()[0])
+        raise LatentError(
+            f"ws holds NaN or infinite values in row {row}.", "Invert the photo again, or check how the latent was made."
+        )
+    return tensor
+
+
+def lerp(a: Tensor, b: Tensor, t: float | Tensor) -> Tensor:
+    """Straight path from ``a`` to ``b``: ``a + t * (b - a)``."""
+    return a + (b - a) * t
+
+
+def slerp(a: Tensor, b: Tensor, t: float | Tensor) -> Tensor:
+    """Great-circle path between rows of ``a`` and ``b`` [..., D] (Shoemake 1985), for Gaussian ``z``.
+
+    Lengths are interpolated linearly; nearly parallel or opposite rows fall back to `lerp`.
+    """
+    length_a, length_b = a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True)
+    unit_a, unit_b = a / length_a.clamp_min(1e-12), b / length_b.clamp_min(1e-12)
+    cosine = (unit_a * unit_b).sum(dim=-1, keepdim=True).clamp(-1, 1)
+    angle = torch.acos(cosine)
+    sine = torch.sin(angle)
+    flat = sine.abs() < 1e-4
+    safe = torch.where(flat, torch.ones_like(sine), sine)
+    unit = (torch.sin((1 - t) * angle) * unit_a + torch.sin(t * angle) * unit_b) / safe
+    return torch.where(flat, lerp(a, b, t), unit * lerp(length_a, length_b, t))

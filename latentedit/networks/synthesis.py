@@ -1,0 +1,198 @@
+"""The synthesis network g: W+ -> image of StyleGAN2 (Karras et al. 2020, section 2 and figure 7).
+
+Legend: ``N`` images, ``L`` style layers, ``r`` the resolution of a block, ``R`` that of the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from latentedit.cuda_ops import bias_act, setup_filter, upsample2d
+from latentedit.errors import LatentError
+from latentedit.networks.config import GeneratorConfig
+from latentedit.networks.layers import Conv2dLayer, FullyConnectedLayer, modulated_conv2d
+
+NoiseMode = Literal["const", "random", "none"]
+
+
+class SynthesisLayer(nn.Module):
+    """Modulated 3x3 convolution, noise, bias, activation; ``up=2`` doubles the resolution."""
+
+    def __init__(self, in_channels: int, out_channels: int, resolution: int, config: GeneratorConfig, up: int = 1) -> None:
+        super().__init__()
+        self.resolution = resolution
+        self.up = up
+        self.activation = config.activation
+        self.conv_clamp = config.conv_clamp
+        self.affine = FullyConnectedLayer(config.w_dim, in_channels, bias_init=1)
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
+        self.noise_strength = nn.Parameter(torch.zeros([]))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.register_buffer("resample_filter", setup_filter(config.resample_taps))
+        self.register_buffer("noise_const", torch.randn(resolution, resolution))
+
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None = None, gain: float = 1.0) -> Tensor:
+        """``x`` [N,I,r/up,r/up], ``w`` [N,w_dim], ``noise`` broadcastable to [N,1,r,r] before its learnt strength."""
+        x = modulated_conv2d(
+            x,
+            self.weight,
+            self.affine(w),
+            noise=None if noise is None else noise * self.noise_strength,
+            up=self.up,
+            padding=1,
+            resample_filter=self.resample_filter,
+            flip_weight=self.up == 1,
+        )
+        clamp = None if self.conv_clamp is None else self.conv_clamp * gain
+        act_gain = gain * 2**0.5 if self.activation in ("relu", "lrelu", "swish") else gain
+        return bias_act(x, self.bias.to(x.dtype), act=self.activation, gain=act_gain, clamp=clamp)
+
+
+class ToRGBLayer(nn.Module):
+    """Modulated 1x1 convolution to the image channels, without demodulation."""
+
+    def __init__(self, in_channels: int, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.conv_clamp = config.conv_clamp
+        self.affine = FullyConnectedLayer(config.w_dim, in_channels, bias_init=1)
+        self.weight = nn.Parameter(torch.randn(config.img_channels, in_channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(config.img_channels))
+        self.weight_gain = in_channels**-0.5
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """``x`` [N,I,r,r] -> [N,img_channels,r,r]."""
+        x = modulated_conv2d(x, self.weight, self.affine(w) * self.weight_gain, demodulate=False)
+        return bias_act(x, self.bias.to(x.dtype), clamp=self.conv_clamp)
+
+
+class SynthesisBlock(nn.Module):
+    """One resolution: two styled layers (one at 4 px), and the image branch of the architecture."""
+
+    def __init__(self, in_channels: int, resolution: int, config: GeneratorConfig) -> None:
+        super().__init__()
+        out_channels = config.channels(resolution)
+        self.resolution = resolution
+        self.architecture = config.architecture
+        self.dtype = getattr(torch, config.reduced_dtype) if config.is_reduced(resolution) else torch.float32
+        self.register_buffer("resample_filter", setup_filter(config.resample_taps))
+        self.num_conv = 1 if in_channels == 0 else 2
+        if in_channels == 0:
+            self.const = nn.Parameter(torch.randn(out_channels, resolution, resolution))
+        else:
+            self.conv0 = SynthesisLayer(in_channels, out_channels, resolution, config, up=2)
+        self.conv1 = SynthesisLayer(out_channels, out_channels, resolution, config)
+        self.has_torgb = config.architecture == "skip" or resolution == config.resolution
+        if self.has_torgb:
+            self.torgb = ToRGBLayer(out_channels, config)
+        if in_channels != 0 and config.architecture == "resnet":
+            self.skip = Conv2dLayer(
+                in_channels, out_channels, 1, bias=False, up=2, resample_taps=config.resample_taps
+            )
+
+    def forward(
+        self, x: Tensor | None, image: Tensor | None, ws: Tensor, noise: list[Tensor | None]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Advance activations ``x`` and the image by one resolution; ``ws`` [N,>=num_conv,w_dim], styles in order."""
+        styles = iter(ws.unbind(dim=1))
+        if x is None:
+            x = self.const.to(self.dtype).unsqueeze(0).expand(ws.shape[0], -1, -1, -1)
+            x = self.conv1(x.contiguous(memory_format=torch.channels_last), next(styles), noise[0])
+        elif self.architecture == "resnet":
+            x = x.to(self.dtype)
+            shortcut = self.skip(x, gain=0.5**0.5)
+            x = self.conv0(x, next(styles), noise[0])
+            x = shortcut + self.conv1(x, next(styles), noise[1], gain=0.5**0.5)
+        else:
+            x = self.conv0(x.to(self.dtype), next(styles), noise[0])
+            x = self.conv1(x, next(styles), noise[1])
+        if image is not None:
+            image = upsample2d(image, self.resample_filter)
+        if self.has_torgb:
+            y = self.torgb(x, next(styles)).to(torch.float32)
+            image = y if image is None else image + y
+        return x, image
+
+
+class SynthesisNetwork(nn.Module):
+    """Render ``ws`` [N, num_ws, w_dim] to images [N, img_channels, R, R] in about [-1, 1]."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.resolution = config.resolution
+        self.num_ws = config.num_ws
+        self.w_dim = config.w_dim
+        channels = 0
+        for r in config.resolutions:
+            setattr(self, f"b{r}", SynthesisBlock(channels, r, config))
+            channels = config.channels(r)
+
+    @property
+    def noise_shapes(self) -> dict[str, tuple[int, int]]:
+        """Names of the noise buffers (``"b8.conv0"``) in layer order, and their pixels (r, r)."""
+        names = [f"b{r}.conv{i}" for r in self.config.resolutions for i in (0, 1) if r > 4 or i == 1]
+        return {name: (self._layer(name).resolution,) * 2 for name in names}
+
+    @property
+    def layer_resolutions(self) -> tuple[int, ...]:
+        """Resolution of the convolution that each of the ``num_ws`` style layers drives; the last drives ToRGB."""
+        convolutions = [r for r, _ in self.noise_shapes.values()]
+        return (*convolutions, self.resolution)
+
+    def forward(
+        self, ws: Tensor, *, noise_mode: NoiseMode = "const", noise: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Render latents.
+
+        Args:
+            ws: [N, num_ws, w_dim].
+            noise_mode: ``"const"`` uses the stored noise, ``"random"`` draws afresh, ``"none"`` adds none.
+            noise: replaces stored buffers by name; each broadcastable to [N,1,r,r], so every row may have its own.
+
+        Raises:
+            LatentError: ``ws`` of a wrong shape, an unknown noise mode or name.
+        """
+        self._check(ws, noise_mode, noise)
+        maps = self._noise_maps(ws, noise_mode, noise or {})
+        x = image = None
+        first = 0
+        for r in self.config.resolutions:
+            block = getattr(self, f"b{r}")
+            taken = block.num_conv + block.has_torgb
+            x, image = block(x, image, ws[:, first : first + taken].to(torch.float32), maps[first : first + block.num_conv])
+            first += block.num_conv
+        assert image is not None
+        return image
+
+    def _layer(self, name: str) -> SynthesisLayer:
+        return self.get_submodule(name)  # type: ignore[return-value]
+
+    def _check(self, ws: Tensor, noise_mode: str, noise: Mapping[str, Tensor] | None) -> None:
+        if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, self.w_dim):
+            raise LatentError(
+                f"ws has shape {tuple(ws.shape)}.", f"This generator takes ws [N, {self.num_ws}, {self.w_dim}]."
+            )
+        if noise_mode not in ("const", "random", "none"):
+            raise LatentError(f"noise_mode {noise_mode!r} is unknown.", "Choose 'const', 'random' or 'none'.")
+        unknown = set(noise or {}) - set(self.noise_shapes)
+        if unknown:
+            raise LatentError(
+                f"Noise buffers {sorted(unknown)} do not exist.", f"This generator has {list(self.noise_shapes)}."
+            )
+
+    def _noise_maps(self, ws: Tensor, noise_mode: str, noise: Mapping[str, Tensor]) -> list[Tensor | None]:
+        maps: list[Tensor | None] = []
+        for name, (height, width) in self.noise_shapes.items():
+            if name in noise:
+                maps.append(noise[name].to(device=ws.device, dtype=torch.float32))
+            elif noise_mode == "const":
+                maps.append(self._layer(name).noise_const)
+            elif noise_mode == "random":
+                maps.append(torch.randn(ws.shape[0], 1, height, width, device=ws.device))
+            else:
+                maps.append(None)
+        return maps
