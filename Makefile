@@ -1,0 +1,61 @@
+# `make demo` and `make test` do all the set-up that a fresh machine needs; a second run does not repeat it.
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= demo
+DEMO_ARGS ?=
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+SETUP := pyproject.toml setup.py constraints.txt
+RUNTIME := $(VENV)/.installed
+DEVELOPMENT := $(VENV)/.installed-dev
+LAYOUT := build/layout
+
+.PHONY: help demo test lint pytest layout format clean
+
+help:
+	@echo "make demo    set up, then write the demo into $(OUT)/"
+	@echo "make test    set up, then run every check: lint and pytest"
+	@echo "make lint    ruff, import-linter, pyright"
+	@echo "make format  let ruff format and fix what it can"
+	@echo "make clean   remove what the other targets made, the environment included"
+
+demo: $(RUNTIME)
+	$(BIN)/latentedit demo -o $(OUT) $(DEMO_ARGS)
+
+test: lint pytest
+
+lint: $(DEVELOPMENT) layout
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	PYTHONPATH=$(LAYOUT) $(BIN)/lint-imports --no-cache
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+pytest: $(DEVELOPMENT)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# The package as it is installed, with cuda_ops/ and directions/ in their places, for tools that read sources.
+layout: $(DEVELOPMENT)
+	@rm -rf $(LAYOUT)
+	@$(BIN)/python setup.py -q build_py --build-lib $(LAYOUT)
+
+format: $(DEVELOPMENT)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(RUNTIME): $(SETUP) | $(BIN)/python
+	@echo "Installing. The first time dlib is compiled, which takes some ten minutes on two cores."
+	$(BIN)/python -m pip install -c constraints.txt -e .
+	@touch $@
+
+$(DEVELOPMENT): $(SETUP) | $(BIN)/python
+	@echo "Installing. The first time dlib is compiled, which takes some ten minutes on two cores."
+	$(BIN)/python -m pip install -c constraints.txt -e ".[dev]"
+	@touch $(RUNTIME) $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
