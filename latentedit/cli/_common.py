@@ -164,22 +164,21 @@ face_option = click.option(
 )
 
 
+def _place(names: tuple[str, str], kind: click.Path, default: str | None, text: str) -> Callable[[_F], _F]:
+    given = {"required": True} if default is None else {"default": default, "show_default": True}
+    return click.option(*names, type=kind, callback=_writable, help=text, **given)
+
+
 def outdir_option(
     default: str | None = None, text: str = "The folder to write into; it is made."
 ) -> Callable[[_F], _F]:
     """``-o/--outdir FOLDER`` as `Path`; without a default it is required."""
-    return click.option(
-        "-o", "--outdir", type=click.Path(file_okay=False, path_type=Path), default=default, required=default is None,
-        show_default=default is not None, callback=_writable, help=text,
-    )  # fmt: skip
+    return _place(("-o", "--outdir"), click.Path(file_okay=False, path_type=Path), default, text)
 
 
 def output_option(default: str | None = None, text: str = "The file to write.") -> Callable[[_F], _F]:
     """``-o/--output FILE`` as `Path`; without a default it is required."""
-    return click.option(
-        "-o", "--output", type=click.Path(path_type=Path), default=default, required=default is None,
-        show_default=default is not None, callback=_writable, help=text,
-    )  # fmt: skip
+    return _place(("-o", "--output"), click.Path(path_type=Path), default, text)
 
 
 # --- progress -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,150 @@
+"""What `latentedit doctor` looks at. Each check says what was found and, where something is amiss, the remedy."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Literal
+
+from latentedit import __version__
+from latentedit.errors import LatentEditError
+
+Status = Literal["ok", "note", "missing"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding: ``missing`` breaks commands, a ``note`` could be better, ``remedy`` tells what to do."""
+
+    section: str
+    name: str
+    status: Status
+    found: str
+    remedy: str | None = None
+
+    def to_dict(self) -> dict[str, str | None]:
+        return asdict(self)
+
+
+def examine() -> Iterator[Check]:
+    """All checks, in the order in which they are shown; a check that fails itself is a finding, not a crash."""
+    for section, check in _SECTIONS.items():
+        try:
+            yield from check()
+        except Exception as error:
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            yield Check(section, section.lower(), "missing", what, "Reinstall latentedit; see the lines above first.")
+
+
+def _installation() -> Iterator[Check]:
+    place = Path(__file__).parents[1]
+    yield Check("Installation", "latentedit", "ok", f"{__version__} in {place}")
+    yield Check("Installation", "Python", "ok", f"{platform.python_version()} on {platform.platform()}")
+    for name in _requirements():
+        try:
+            yield Check("Installation", name, "ok", metadata.version(name))
+        except metadata.PackageNotFoundError:
+            yield Check("Installation", name, "missing", "not installed", f'Run: pip install "{name}"')
+
+
+def _requirements() -> list[str]:
+    """Names of the packages that latentedit needs without extras; dlib has a check of its own."""
+    try:
+        required = metadata.requires("latentedit") or []
+    except metadata.PackageNotFoundError:  # a plain source tree on sys.path
+        return ["torch", "numpy", "pillow", "safetensors"]
+    names = [re.split(r"[\s;<>=!~\[(]", line, maxsplit=1)[0] for line in required if "extra ==" not in line]
+    return [name for name in names if name != "dlib"]
+
+
+def _devices() -> Iterator[Check]:
+    import torch
+
+    yield Check("Devices", "cpu", "ok", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads used by PyTorch")
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            what = torch.cuda.get_device_properties(index)
+            memory = f"{what.total_memory / 2**30:.0f} GiB"
+            found = f"{what.name}, {memory}, sm_{what.major}{what.minor}, CUDA {torch.version.cuda}"
+            yield Check("Devices", f"cuda:{index}", "ok", found)
+    elif torch.version.cuda is None:
+        yield Check("Devices", "cuda", "note", "this PyTorch is built without CUDA; the CPU is used")
+    else:
+        yield Check("Devices", "cuda", "note", "no GPU that PyTorch can use; the CPU is used")
+
+
+def _kernels() -> Iterator[Check]:
+    from latentedit import cuda_ops
+
+    for entry in cuda_ops.report():
+        yield Check("Kernels", entry.name, "ok" if entry.native else "note", entry.text, entry.remedy)
+
+
+def _model() -> Iterator[Check]:
+    from latentedit.checkpoints.model import PARTS, read_manifest, verify_folder
+    from latentedit.checkpoints.paths import embedded_folder, models_folder, shipped_directions
+
+    folder = embedded_folder()
+    reinstall = "Reinstall latentedit: the model is part of the package."
+    try:
+        manifest = read_manifest(folder)
+        verify_folder(folder)
+    except LatentEditError as error:
+        yield Check("Model", folder.name, "missing", error.problem, reinstall)
+        return
+    parts = [part for part in PARTS if (folder / f"{part}.safetensors").is_file()]
+    found = f"{manifest['resolution']} px, {', '.join(parts)}; hashes agree; generator {manifest['fingerprint']}"
+    yield Check("Model", folder.name, "ok", found)
+    for part in PARTS:
+        if part not in parts:
+            yield Check("Model", part, "missing", f"the embedded model has no {part}", reinstall)
+    place = shipped_directions()
+    names = sorted(path.stem for path in place.glob("*.safetensors")) if place else []
+    if names:
+        yield Check("Model", "directions", "ok", ", ".join(names))
+    else:
+        yield Check("Model", "directions", "missing", "no direction is installed", reinstall)
+    own = models_folder()
+    registered = sorted(path.parent.name for path in own.glob("*/model.json")) if own.is_dir() else []
+    yield Check("Model", "own models", "ok", f"{', '.join(registered) or 'none'} (in {own})")
+
+
+def _faces() -> Iterator[Check]:
+    from latentedit.faces.detect import model_file
+
+    try:
+        yield Check("Faces", "dlib", "ok", str(import_module("dlib").__version__))
+    except ImportError:
+        remedy = "Run: pip install dlib (compiles for some ten minutes, needs a C++ compiler), or: pip install dlib-bin"
+        yield Check("Faces", "dlib", "missing", "not installed: photos cannot be searched for faces", remedy)
+    for name in ("shape_predictor_68_face_landmarks.dat", "mmod_human_face_detector.dat"):
+        try:
+            yield Check("Faces", name.split("_")[0], "ok", str(model_file(name)))
+        except LatentEditError as error:
+            yield Check("Faces", name.split("_")[0], "missing", error.problem, error.remedy)
+
+
+def _films() -> Iterator[Check]:
+    import imageio_ffmpeg
+
+    try:
+        program = imageio_ffmpeg.get_ffmpeg_exe()
+        yield Check("Films", "ffmpeg", "ok", f"{imageio_ffmpeg.get_ffmpeg_version()} ({program})")
+    except RuntimeError:
+        remedy = "Install ffmpeg with the system's package manager, or: pip install --force-reinstall imageio-ffmpeg"
+        yield Check("Films", "ffmpeg", "note", "none: .mp4 is written through PyAV", remedy)
+
+
+_SECTIONS: dict[str, Callable[[], Iterator[Check]]] = {
+    "Installation": _installation,
+    "Devices": _devices,
+    "Kernels": _kernels,
+    "Model": _model,
+    "Faces": _faces,
+    "Films": _films,
+}
