@@ -106,7 +106,7 @@ def test_option_values(option: Any, arguments: tuple[str, ...], printed: str) ->
         (seeds_option, ("--seeds", "9-0"), "9-0"),
         (device_option, ("--device", "toaster"), "'toaster' cannot be used here"),
         (device_option, ("--device", "cuda:99"), "'cuda:99' cannot be used here"),
-        (outdir_option(), (), "Missing option '--outdir' / '-o'"),
+        (outdir_option(), (), "Missing option '-o' / '--outdir'"),
     ],
 )
 def test_bad_option_is_status_2(option: Any, arguments: tuple[str, ...], text: str) -> None:
