@@ -7,6 +7,7 @@ from latentedit.networks.discriminator import Discriminator
 from latentedit.networks.encoder import Encoder
 from latentedit.networks.generator import Generator, fingerprint
 from latentedit.networks.mapping import MappingNetwork
+from latentedit.networks.perception import Perception, PerceptionConfig, PerceptionNetwork
 from latentedit.networks.synthesis import SynthesisNetwork
 
 __all__ = [
@@ -17,6 +18,9 @@ __all__ = [
     "Generator",
     "GeneratorConfig",
     "MappingNetwork",
+    "Perception",
+    "PerceptionConfig",
+    "PerceptionNetwork",
     "SynthesisNetwork",
     "fingerprint",
 ]

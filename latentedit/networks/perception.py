@@ -1,0 +1,307 @@
+"""The perception network: what a face looks like, in one differentiable forward pass.
+
+Age, attributes, head pose, an identity embedding, and the feature maps behind a perceptual distance, for aligned
+crops of any size. Legend: ``N`` images, ``K`` attributes, ``D`` identity dimensions, ``H, W`` pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from latentedit.errors import DirectionError, ImageError, ModelError
+
+ATTRIBUTES: tuple[str, ...] = (
+    "smile", "makeup", "lipstick", "eyeglasses", "male", "hat", "mask", "young", "beard", "stubble", "mustache",
+    "goatee", "sideburns", "bald", "bangs", "receding_hairline", "black_hair", "blond_hair", "brown_hair", "gray_hair",
+    "straight_hair", "wavy_hair", "earrings", "necklace", "necktie", "mouth_open", "high_cheekbones", "rosy_cheeks",
+    "pale_skin", "bags_under_eyes", "narrow_eyes", "arched_eyebrows", "bushy_eyebrows", "big_nose", "pointy_nose",
+    "big_lips", "oval_face", "chubby", "double_chin",
+)  # fmt: skip
+"""Attributes that are trained: `mask`, and those of CelebA (Liu et al. 2015) that describe rather than judge."""
+
+ALIASES: dict[str, str] = {
+    "gender": "male",
+    "glasses": "eyeglasses",
+    "smiling": "smile",
+    "heavy_makeup": "makeup",
+    "wearing_lipstick": "lipstick",
+    "wearing_hat": "hat",
+    "wearing_earrings": "earrings",
+    "wearing_necklace": "necklace",
+    "wearing_necktie": "necktie",
+    "mouth_slightly_open": "mouth_open",
+    "5_o_clock_shadow": "stubble",
+}
+"""Other names that users type, each with the canonical one."""
+
+POSE = ("yaw", "pitch", "roll")
+_POSE_SCALE = 30.0  # degrees that one unit of the pose head stands for
+
+
+@dataclass(frozen=True)
+class PerceptionConfig:
+    """Shape of a `PerceptionNetwork`.
+
+    ``size`` is the side in pixels that images are resampled to; ``widths`` and ``blocks`` give channels and residual
+    blocks at 1/2, 1/4, ... of it; ``hidden`` units follow the flattened last map. ``age_bins`` bins of one year start
+    at 0. ``folded`` networks have their batch normalisation merged into the convolutions (for inference).
+    """
+
+    size: int = 64
+    widths: tuple[int, ...] = (32, 64, 128, 256)
+    blocks: tuple[int, ...] = (1, 1, 2, 1)
+    hidden: int = 192
+    identity_dim: int = 128
+    age_bins: int = 101
+    attributes: tuple[str, ...] = ATTRIBUTES
+    dropout: float = 0.2
+    folded: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("widths", "blocks", "attributes"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if len(self.widths) != len(self.blocks) or not self.widths:
+            raise ModelError(
+                f"widths {self.widths} and blocks {self.blocks} differ in length.", "Give one of each per stage."
+            )
+
+
+def attribute_name(name: str, known: tuple[str, ...]) -> str:
+    """The canonical name behind ``name`` (any case, aliases resolved).
+
+    Raises:
+        DirectionError: not among ``known``.
+    """
+    canonical = name.strip().lower().replace("-", "_").replace(" ", "_")
+    canonical = ALIASES.get(canonical, canonical)
+    if canonical not in known:
+        raise DirectionError(f"Unknown attribute {name!r}.", f"Known: {', '.join(known)}.")
+    return canonical
+
+
+@dataclass(frozen=True)
+class Perception(Mapping[str, Tensor]):
+    """What the network sees in N images; also a mapping from attribute name to [N] scores.
+
+    ``age`` [N] years; ``yaw pitch roll`` [N] degrees (yaw: positive where the face looks to the viewer's right,
+    pitch: positive where it looks up, roll: positive where the head is turned clockwise in the picture; all relative
+    to the aligned crop); ``probabilities`` [N, K] calibrated, in the order of ``names`` and also to be had by name
+    (``perception.smile``, ``perception["gender"]``); ``identity`` [N, D] of unit norm; ``features`` maps [N, C, h, w].
+    """
+
+    age: Tensor
+    yaw: Tensor
+    pitch: Tensor
+    roll: Tensor
+    probabilities: Tensor
+    names: tuple[str, ...]
+    identity: Tensor
+    features: tuple[Tensor, ...] = field(repr=False)
+    logits: Tensor = field(repr=False)
+
+    def __getitem__(self, name: str) -> Tensor:
+        name = attribute_name(name, tuple(self))
+        return self.probabilities[:, self.names.index(name)] if name in self.names else getattr(self, name)
+
+    def __getattr__(self, name: str) -> Tensor:
+        if name.startswith("_") or name not in (*self.__dict__.get("names", ()), *ALIASES):
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        return self[name]
+
+    def __iter__(self):
+        return iter(("age", *POSE, *self.names))
+
+    def __len__(self) -> int:
+        return 1 + len(POSE) + len(self.names)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def scores(self) -> dict[str, Tensor]:
+        """Every score [N] by canonical name, in the units of `PerceptionNetwork.units`."""
+        return dict(self)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside a (pooled, projected) identity (He et al. 2016, eq. 1)."""
+
+    def __init__(self, inputs: int, outputs: int, *, stride: int = 1, folded: bool = False) -> None:
+        super().__init__()
+        self.conv0 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=folded)
+        self.norm0 = nn.Identity() if folded else nn.BatchNorm2d(outputs)
+        self.conv1 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=folded)
+        self.norm1 = nn.Identity() if folded else nn.BatchNorm2d(outputs)
+        self.pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
+        self.project = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.norm0(self.conv0(x)))
+        return F.relu(self.norm1(self.conv1(y)) + self.project(self.pool(x)))
+
+
+class PerceptionNetwork(nn.Module):
+    """A small residual network with heads for age, attributes, pose and identity.
+
+    ``forward`` returns raw heads for training; `perceive` is what the library calls. Calibration lives in buffers:
+    ``slope`` and ``offset`` [K] (Platt scaling of the logits), ``identity_scale`` (so that a distance of 0.6 separates
+    same from different persons), ``feature_weights`` (each map's share of the perceptual distance).
+    """
+
+    slope: Tensor
+    offset: Tensor
+    identity_scale: Tensor
+    feature_weights: Tensor
+    ages: Tensor
+
+    def __init__(self, config: PerceptionConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or PerceptionConfig()
+        folded, widths = config.folded, config.widths
+        self.stem = nn.Conv2d(3, widths[0], 5, 2, 2, bias=folded)
+        self.stem_norm = nn.Identity() if folded else nn.BatchNorm2d(widths[0])
+        self.stages = nn.ModuleList(
+            nn.Sequential(*(
+                ResidualBlock(
+                    width if block else widths[max(index - 1, 0)],
+                    width,
+                    stride=2 if index and not block else 1,
+                    folded=folded,
+                )
+                for block in range(config.blocks[index])
+            ))
+            for index, width in enumerate(widths)
+        )  # fmt: skip
+        flat = widths[-1] * 16
+        self.dropout = nn.Dropout(config.dropout)
+        self.hidden = nn.Linear(flat, config.hidden, bias=folded)
+        self.hidden_norm = nn.Identity() if folded else nn.BatchNorm1d(config.hidden)
+        trunk = config.hidden + widths[-1]
+        self.attribute_head = nn.Linear(trunk, len(config.attributes))
+        self.age_head = nn.Linear(trunk, config.age_bins)
+        self.pose_head = nn.Linear(trunk, len(POSE))
+        self.identity_head = nn.Linear(flat, config.identity_dim)
+        self.register_buffer("slope", torch.ones(len(config.attributes)))
+        self.register_buffer("offset", torch.zeros(len(config.attributes)))
+        self.register_buffer("identity_scale", torch.ones([]))
+        self.register_buffer("feature_weights", torch.full([len(widths)], 1 / len(widths)))
+        self.register_buffer("ages", torch.arange(config.age_bins, dtype=torch.float32))
+
+    @property
+    def units(self) -> dict[str, str]:
+        """Unit of each score: "years", "degrees" or "probability"."""
+        pose = dict.fromkeys(POSE, "degrees")
+        return {"age": "years", **pose, **dict.fromkeys(self.config.attributes, "probability")}
+
+    def maps(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Feature maps [N, C, h, w] of the stages, finest first; ``images`` [N,3,H,W] in [-1,1] are resampled."""
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ImageError(f"Images have shape {tuple(images.shape)}.", "Give [N, 3, H, W] with values in [-1, 1].")
+        size = (self.config.size, self.config.size)
+        x = images.to(self.stem.weight.dtype)
+        if tuple(x.shape[-2:]) != size:
+            x = F.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
+        x = F.relu(self.stem_norm(self.stem(x.contiguous(memory_format=torch.channels_last))))
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return tuple(maps)
+
+    def heads(self, last: Tensor) -> dict[str, Tensor]:
+        """Raw heads of the last map: ``attributes`` logits, ``age`` logits, ``pose`` degrees, ``identity``."""
+        grid = F.adaptive_avg_pool2d(last, 4) if last.shape[-1] != 4 else last
+        flat = self.dropout(grid.flatten(1))
+        hidden = F.relu(self.hidden_norm(self.hidden(flat)))
+        trunk = torch.cat([hidden, last.mean(dim=[2, 3])], dim=1)
+        return {
+            "attributes": self.attribute_head(trunk),
+            "age": self.age_head(trunk),
+            "pose": self.pose_head(trunk) * _POSE_SCALE,
+            "identity": self.identity_head(flat),
+        }
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Raw heads for ``images`` [N,3,H,W] in [-1,1]."""
+        return self.heads(self.maps(images)[-1])
+
+    def perceive(self, images: Tensor) -> Perception:
+        """Describe ``images`` [N,3,H,W] in [-1,1], of any size, aligned by the model's crop template.
+
+        Differentiable. Call it on a network in evaluation mode.
+        """
+        features = self.maps(images)
+        heads = {name: value.float() for name, value in self.heads(features[-1]).items()}
+        yaw, pitch, roll = heads["pose"].unbind(dim=1)
+        logits = heads["attributes"] * self.slope + self.offset
+        return Perception(
+            age=heads["age"].softmax(dim=1) @ self.ages,
+            yaw=yaw,
+            pitch=pitch,
+            roll=roll,
+            probabilities=logits.sigmoid(),
+            names=self.config.attributes,
+            identity=F.normalize(heads["identity"], dim=1),
+            features=features,
+            logits=logits,
+        )
+
+    def _perception(self, value: Perception | Tensor) -> Perception:
+        return value if isinstance(value, Perception) else self.perceive(value)
+
+    def identity_distance(self, a: Perception | Tensor, b: Perception | Tensor) -> Tensor:
+        """Distance [N] between the persons in ``a`` and ``b`` (perceptions or images; one of them may be single).
+
+        Scaled so that 0.6, dlib's threshold, separates same from different persons best.
+        """
+        difference = self._perception(a).identity - self._perception(b).identity
+        return torch.linalg.vector_norm(difference, dim=1) * self.identity_scale
+
+    def perceptual_distance(self, a: Perception | Tensor, b: Perception | Tensor) -> Tensor:
+        """Distance [N] of unit-normalised feature maps (as LPIPS, Zhang et al. 2018, eq. 1).
+
+        0 for equal images; 1 is the mean over pairs of unrelated faces.
+        """
+        maps_a = a.features if isinstance(a, Perception) else self.maps(a)
+        maps_b = b.features if isinstance(b, Perception) else self.maps(b)
+        total = torch.zeros([], device=self.feature_weights.device)
+        for weight, x, y in zip(self.feature_weights, maps_a, maps_b, strict=True):
+            total = total + weight * (_unit(x) - _unit(y)).square().sum(dim=1).mean(dim=[1, 2])
+        return total
+
+
+def _unit(x: Tensor) -> Tensor:
+    return x * (x.square().sum(dim=1, keepdim=True) + 1e-10).rsqrt()
+
+
+def fold(network: PerceptionNetwork, attributes: tuple[str, ...] | None = None) -> PerceptionNetwork:
+    """A copy for inference: batch normalisation merged into the convolutions, only ``attributes`` kept (None: all)."""
+    from dataclasses import replace
+
+    source = network.config
+    if source.folded:
+        raise ModelError("The network is folded already.", "Fold the training checkpoint instead.")
+    keep = source.attributes if attributes is None else attributes
+    rows = [source.attributes.index(name) for name in keep]
+    result = PerceptionNetwork(replace(source, folded=True, attributes=keep))
+    state = dict(network.state_dict())
+    pairs = {"stem": "stem_norm", "hidden": "hidden_norm"}
+    for name, module in network.named_modules():
+        if isinstance(module, ResidualBlock):
+            pairs |= {f"{name}.conv{i}": f"{name}.norm{i}" for i in (0, 1)}
+    for layer, norm in pairs.items():
+        scale = state[f"{norm}.weight"] * (state[f"{norm}.running_var"] + 1e-5).rsqrt()
+        weight = state[f"{layer}.weight"]
+        state[f"{layer}.weight"] = weight * scale.view(-1, *[1] * (weight.ndim - 1))
+        state[f"{layer}.bias"] = state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale
+    for name in ("attribute_head.weight", "attribute_head.bias", "slope", "offset"):
+        state[name] = state[name][rows]
+    result.load_state_dict({name: state[name] for name in result.state_dict()})
+    return result.eval().requires_grad_(False)

@@ -1,0 +1,267 @@
+"""Training of the perception network: one loop for all heads, each learning where a crop has its label.
+
+Legend: ``N`` crops, ``K`` attributes, ``D`` identity dimensions.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from latentedit.files import atomic_path
+from latentedit.networks.perception import PerceptionConfig, PerceptionNetwork
+from latentedit.training.perception_augment import AugmentConfig, augment
+from latentedit.training.perception_data import FaceTable, LandmarkPose, identity_targets
+
+MAIN_ATTRIBUTES = ("smile", "makeup", "lipstick", "eyeglasses", "male", "hat", "mask")
+_AGE_SIGMA = 2.0  # years of blur of the age labels
+_MAX_POSE_ERROR = 7.0  # degrees: pseudo labels from landmarks are used where they are at least this good
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One run.
+
+    ``images`` crops are seen in all; ``minutes``, if given, shortens the schedule to that much time of this process.
+    ``repeats`` is how often a crop of a data set is drawn per pass, ``masked`` that of a crop with a drawn mask.
+    """
+
+    images: int = 1_000_000
+    minutes: float | None = None
+    batch: int = 64
+    rate: float = 2e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.05
+    ema_images: float = 20_000
+    report_images: int = 25_000
+    seed: int = 0
+    precision: str = "bfloat16"
+    repeats: dict[str, float] = field(default_factory=lambda: {"celeba10k": 2.0, "genki4k": 2.0, "facemask": 0.0})
+    masked: float = 0.5
+    age_weight: float = 0.12
+    pose_weight: float = 0.4
+    identity_weight: float = 2.0
+    contrast_weight: float = 0.25
+    network: PerceptionConfig = field(default_factory=PerceptionConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+
+class Targets:
+    """Label tensors of a `FaceTable`, with the derived ones: pose from landmarks and identity targets."""
+
+    def __init__(self, table: FaceTable, device: str | torch.device = "cpu") -> None:
+        self.landmark_pose = LandmarkPose.fit(table)
+        pose = table.pose.copy()
+        if self.landmark_pose is not None and max(self.landmark_pose.error) <= _MAX_POSE_ERROR:
+            missing = np.isnan(pose[:, 0]) & ~np.isnan(table.landmarks[:, 0, 0])
+            pose[missing, :2] = self.landmark_pose(table.landmarks[missing])
+        pose[:, 2] = 0  # an aligned crop stands upright by construction; augmentation adds the roll
+        identity = identity_targets(table)
+        memory = identity[(table.split == "train") & ~table.masked & ~np.isnan(identity[:, 0])]
+        self.age = torch.from_numpy(table.age).to(device)
+        self.attributes = torch.from_numpy(table.attributes).to(device)
+        self.pose = torch.from_numpy(pose.astype(np.float32)).to(device)
+        self.identity = torch.from_numpy(identity.astype(np.float32)).to(device)
+        self.memory = torch.from_numpy(memory.astype(np.float32)).to(device)
+
+
+def losses(
+    heads: dict[str, Tensor],
+    targets: Targets,
+    rows: Tensor,
+    flipped: Tensor,
+    roll: Tensor,
+    config: TrainingConfig,
+    negatives: Tensor,
+) -> dict[str, Tensor]:
+    """Weighted loss of every head over the rows that have its label.
+
+    ``negatives`` [M, D]: descriptors of other crops, which the identity of each crop must be farther from than its own.
+    """
+    result = {"attributes": _attribute_loss(heads["attributes"], targets.attributes[rows], config.network.attributes)}
+    age = targets.age[rows]
+    known = ~age.isnan()
+    if known.any():
+        result["age"] = config.age_weight * _age_loss(heads["age"][known], age[known]) * known.float().mean()
+    pose = torch.where(flipped[:, None], targets.pose[rows] * torch.tensor([-1.0, 1, -1]).to(roll), targets.pose[rows])
+    pose = pose + torch.stack([torch.zeros_like(roll), torch.zeros_like(roll), roll], dim=1)
+    known = ~pose.isnan()
+    error = F.smooth_l1_loss(heads["pose"] / 10, pose.nan_to_num() / 10, reduction="none")
+    result["pose"] = config.pose_weight * (error * known).sum() / len(pose)
+    identity = targets.identity[rows]
+    known = ~identity[:, 0].isnan()
+    if known.any():
+        share = known.float().mean()
+        predicted, wanted = F.normalize(heads["identity"][known], dim=1), identity[known]
+        result["identity"] = config.identity_weight * (1 - (predicted * wanted).sum(1)).mean() * share
+        result["contrast"] = config.contrast_weight * _contrast(predicted, wanted, negatives) * share
+    return result
+
+
+def _attribute_loss(logits: Tensor, labels: Tensor, names: tuple[str, ...]) -> Tensor:
+    weights = torch.tensor([1.0 if name in MAIN_ATTRIBUTES else 0.15 for name in names], device=logits.device)
+    known = ~labels.isnan()
+    error = F.binary_cross_entropy_with_logits(logits, labels.nan_to_num(), reduction="none")
+    return (error * known * weights).sum() / len(logits)
+
+
+def _age_loss(logits: Tensor, age: Tensor) -> Tensor:
+    """Cross entropy with a Gaussian around the label (Gao et al. 2017, eq. 5), and the expectation's error in years."""
+    bins = torch.arange(logits.shape[1], device=logits.device, dtype=logits.dtype)
+    age = age.clamp(max=float(logits.shape[1] - 1))
+    wanted = torch.softmax(-((bins - age[:, None]) ** 2) / (2 * _AGE_SIGMA**2), dim=1)
+    expected = logits.softmax(dim=1) @ bins
+    return -(wanted * logits.log_softmax(dim=1)).sum(1).mean() + 0.5 * (expected - age).abs().mean()
+
+
+def _contrast(predicted: Tensor, wanted: Tensor, negatives: Tensor, temperature: float = 0.07) -> Tensor:
+    """Each crop must recognise its own descriptor among ``negatives`` (van den Oord et al. 2018, eq. 4).
+
+    Negatives too similar to the wanted descriptor (the same person, or the crop itself) are left out.
+    """
+    similarity = predicted @ negatives.t() / temperature
+    similarity = similarity.masked_fill(wanted @ negatives.t() > 0.6, -1e4)
+    own = (predicted * wanted).sum(1, keepdim=True) / temperature
+    return (torch.logsumexp(torch.cat([own, similarity], dim=1), dim=1) - own[:, 0]).mean()
+
+
+class PerceptionTrainer:
+    """State of a run: the network, its moving average, the optimiser, and how many crops were seen."""
+
+    def __init__(self, table: FaceTable, config: TrainingConfig, *, device: str | torch.device = "cpu") -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.table, self.device = config, table, torch.device(device)
+        self.network = PerceptionNetwork(config.network).to(self.device, memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        matrices = [p for p in self.network.parameters() if p.ndim > 1]
+        vectors = [p for p in self.network.parameters() if p.ndim <= 1]
+        groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+        self.optimiser = torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, 0.99), fused=True)
+        self.targets = Targets(table, self.device)
+        self.images, self.seconds = 0, 0.0
+
+    @property
+    def progress(self) -> float:
+        """Share of the schedule that is done, 0 to 1."""
+        spent = 0.0 if self.config.minutes is None else self.seconds / (60 * self.config.minutes)
+        return min(1.0, max(self.images / self.config.images, spent))
+
+    def rate(self) -> float:
+        """Learning rate now: a linear warm-up, then a half cosine to 1 % of the peak."""
+        progress, warmup = self.progress, self.config.warmup
+        if progress < warmup:
+            return self.config.rate * (0.02 + 0.98 * progress / warmup)
+        fall = (progress - warmup) / (1 - warmup)
+        return self.config.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fall)))
+
+    def order(self, number: int) -> np.ndarray:
+        """Row numbers of pass ``number``, each data set drawn as often as the configuration says."""
+        rng = np.random.RandomState(self.config.seed * 1000 + number)
+        repeats = np.array([self.config.repeats.get(name, 1.0) for name in self.table.dataset])
+        repeats = np.where(self.table.masked, self.config.masked, repeats) * (self.table.split == "train")
+        counts = np.floor(repeats + rng.random_sample(len(repeats))).astype(int)
+        return rng.permutation(np.repeat(np.arange(len(repeats)), counts))
+
+    def batches(self) -> Iterator[np.ndarray]:
+        """Batches of row numbers from where the run stands; ends never."""
+        per_pass, number, skip = len(self.order(0)) // self.config.batch, 0, self.images // self.config.batch
+        number, skip = divmod(skip, max(per_pass, 1))
+        while True:
+            order = self.order(number)
+            for start in range(skip * self.config.batch, len(order) - self.config.batch + 1, self.config.batch):
+                yield order[start : start + self.config.batch]
+            number, skip = number + 1, 0
+
+    def step(self, rows: np.ndarray) -> dict[str, float]:
+        """One step of the optimiser; returns the losses."""
+        config = self.config
+        rng = torch.Generator().manual_seed(config.seed * 1_000_003 + self.images)
+        batch = augment(self.table.images(rows).to(self.device), config.augment, rng)
+        indices = torch.from_numpy(rows).to(self.device)
+        self.network.train()
+        reduced = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
+        with torch.autocast(self.device.type, reduced, enabled=config.precision != "float32"):
+            heads = self.network(batch.images)
+        heads = {name: value.float() for name, value in heads.items()}
+        memory = self.targets.memory
+        picks = torch.randint(max(len(memory), 1), [min(2048, len(memory))], generator=rng).to(self.device)
+        parts = losses(heads, self.targets, indices, batch.flipped, batch.roll, config, memory[picks])
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate()
+        self.optimiser.zero_grad()
+        torch.stack(list(parts.values())).sum().backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.optimiser.step()
+        self.images += len(rows)
+        self._update_average()
+        return {name: float(value.detach()) for name, value in parts.items()}
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        half_life = min(self.config.ema_images, 0.1 * self.images)
+        decay = 0.5 ** (self.config.batch / max(half_life, 1))
+        pairs = zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True)
+        kept, current = zip(*((a, b) for a, b in pairs if a.is_floating_point()), strict=True)
+        torch._foreach_lerp_(list(kept), list(current), 1 - decay)
+
+    def run(self) -> Iterator[dict[str, float]]:
+        """Train to the end of the schedule; yields mean losses and speed every ``report_images`` crops."""
+        totals: dict[str, float] = {}
+        seen, mark, began = 0, self.images, time.monotonic()
+        for rows in self.batches():
+            if self.progress >= 1:
+                break
+            start = time.monotonic()
+            for name, value in self.step(rows).items():
+                totals[name] = totals.get(name, 0.0) + value * len(rows)
+            self.seconds += time.monotonic() - start
+            seen += len(rows)
+            if self.images - mark >= self.config.report_images or self.progress >= 1:
+                means = {name: value / seen for name, value in totals.items()}
+                speed = 1000 * (time.monotonic() - began) / seen
+                facts = {"images": self.images, "seconds": self.seconds, "ms_per_image": speed, "rate": self.rate()}
+                yield facts | means
+                totals, seen, mark, began = {}, 0, self.images, time.monotonic()
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a continued run needs, plain tensors and numbers."""
+        return {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "images": self.images,
+            "seconds": self.seconds,
+            "config": asdict(self.config),
+        }
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint."""
+        with atomic_path(path) as temporary:
+            torch.save(self.state(), temporary)
+
+    def load(self, path: Path) -> None:
+        """Continue from a checkpoint of the same network; the schedule is that of the present configuration."""
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.images, self.seconds = state["images"], state["seconds"]
+
+
+def load_average(path: Path) -> PerceptionNetwork:
+    """The averaged network of a checkpoint, for evaluation."""
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    values = state["config"]["network"]
+    network = PerceptionNetwork(replace(PerceptionConfig(), **values))
+    network.load_state_dict(state["average"])
+    return network.eval().requires_grad_(False)

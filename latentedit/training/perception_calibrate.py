@@ -1,0 +1,167 @@
+"""Calibration of a trained perception network on validation crops, and the network that is shipped.
+
+Legend: ``n`` crops, ``K`` attributes, ``D`` identity dimensions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from latentedit.networks.perception import PerceptionNetwork, fold
+from latentedit.training.perception_data import FaceTable
+
+SAME_PERSON = 0.6
+"""The distance at which dlib's users separate same from different persons; identities are scaled to it."""
+
+ALWAYS_KEPT = ("smile", "makeup", "lipstick", "eyeglasses", "male", "hat", "mask", "young")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a network says of n crops, as arrays: ``scores`` [n] by name, ``logits`` [n,K], ``identity`` [n,D]."""
+
+    scores: dict[str, np.ndarray]
+    logits: np.ndarray
+    identity: np.ndarray
+
+
+@torch.no_grad()
+def predict(network: PerceptionNetwork, table: FaceTable, rows: np.ndarray, *, batch: int = 128) -> Predictions:
+    """Run ``network`` over the crops ``rows`` of ``table``."""
+    device = next(network.parameters()).device
+    scores: dict[str, list[np.ndarray]] = {}
+    logits, identity = [], []
+    for start in range(0, len(rows), batch):
+        images = table.images(rows[start : start + batch]).to(device).float() / 127.5 - 1
+        perception = network.perceive(images)
+        for name, value in perception.scores().items():
+            scores.setdefault(name, []).append(value.cpu().numpy())
+        logits.append(perception.logits.cpu().numpy())
+        identity.append(perception.identity.cpu().numpy())
+    return Predictions(
+        {name: np.concatenate(values) for name, values in scores.items()},
+        np.concatenate(logits),
+        np.concatenate(identity),
+    )
+
+
+def platt(logits: Tensor, labels: Tensor, *, strength: float = 2.0) -> tuple[float, float]:
+    """Slope and offset that make ``sigmoid(slope * logit + offset)`` a calibrated probability (Platt 1999).
+
+    ``strength`` pulls towards slope 1 and offset 0, which decides where labels are few.
+    """
+    values = torch.tensor([0.0, 0.0], dtype=torch.float64, requires_grad=True)
+    logits, labels = logits.double(), labels.double()
+    optimiser = torch.optim.LBFGS([values], max_iter=50, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        scaled = logits * values[0].exp() + values[1]
+        loss = F.binary_cross_entropy_with_logits(scaled, labels, reduction="sum") + strength * values.square().sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    return float(values[0].detach().exp()), float(values[1].detach())
+
+
+def roc_area(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Area under the receiver operating characteristic: the chance that a positive scores above a negative."""
+    positive, negative = scores[labels > 0.5], np.sort(scores[labels <= 0.5])
+    if not len(positive) or not len(negative):
+        return float("nan")
+    below = np.searchsorted(negative, positive, "left") + np.searchsorted(negative, positive, "right")
+    return float(below.mean() / 2 / len(negative))
+
+
+def pairs_of_persons(persons: np.ndarray, count: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """``count`` pairs [count, 2] of positions in ``persons`` and whether they are the same; half are.
+
+    Same pairs are spread over persons: at most six of one person while there are others. Persons named "" take no part.
+    """
+    rng = np.random.RandomState(seed)
+    groups: dict[str, list[int]] = {}
+    for index in np.flatnonzero(persons != ""):
+        groups.setdefault(persons[index], []).append(int(index))
+    candidates = []
+    for members in groups.values():
+        own = [(a, b) for i, a in enumerate(members) for b in members[i + 1 :]]
+        rng.shuffle(own)
+        candidates += [(rank // 6, rng.random_sample(), pair) for rank, pair in enumerate(own)]
+    same = [pair for _, _, pair in sorted(candidates)[: count // 2]]
+    everybody = np.flatnonzero(persons != "")
+    different: set[tuple[int, int]] = set()
+    while len(different) < len(same):
+        a, b = rng.choice(everybody, 2, replace=False).tolist()
+        if persons[a] != persons[b]:
+            different.add((min(a, b), max(a, b)))
+    pairs = np.array(same + sorted(different)).reshape(-1, 2)
+    return pairs, np.arange(len(pairs)) < len(same)
+
+
+def best_threshold(distances: np.ndarray, same: np.ndarray) -> tuple[float, float]:
+    """The distance that separates ``same`` from different pairs best, and the accuracy there."""
+    order = np.argsort(distances)
+    sorted_same = same[order].astype(float)
+    correct = np.concatenate([[0], np.cumsum(sorted_same)]) + np.concatenate([
+        [(1 - sorted_same).sum()],
+        (1 - sorted_same).sum() - np.cumsum(1 - sorted_same),
+    ])
+    best = int(correct.argmax())
+    edges = np.concatenate([[distances.min() - 1e-6], distances[order], [distances.max() + 1e-6]])
+    return float((edges[best] + edges[best + 1]) / 2), float(correct[best] / len(same))
+
+
+def calibrate(network: PerceptionNetwork, table: FaceTable, *, seed: int = 0) -> dict[str, float]:
+    """Set the calibration buffers of ``network`` from validation crops; returns each attribute's ROC area.
+
+    Probabilities by Platt scaling; the identity scale from pairs of validation persons; the weights of the feature maps
+    so that each contributes equally and unrelated faces are 1 apart on average.
+    """
+    network.slope.fill_(1)
+    network.offset.fill_(0)
+    network.identity_scale.fill_(1)
+    rows = table.where("valid", masked=None)
+    seen = predict(network, table, rows)
+    areas = {}
+    for index, name in enumerate(network.config.attributes):
+        labels = table.attributes[rows, index]
+        known = ~np.isnan(labels)
+        areas[name] = roc_area(seen.logits[known, index], labels[known])
+        if not np.isnan(areas[name]):
+            slope, offset = platt(torch.from_numpy(seen.logits[known, index]), torch.from_numpy(labels[known]))
+            network.slope[index], network.offset[index] = slope, offset
+    plain = ~table.masked[rows]
+    pairs, same = pairs_of_persons(table.person[rows][plain], 3000, seed=seed)
+    if len(pairs):
+        identity = seen.identity[plain]
+        threshold, _ = best_threshold(np.linalg.norm(identity[pairs[:, 0]] - identity[pairs[:, 1]], axis=1), same)
+        network.identity_scale.fill_(SAME_PERSON / threshold)
+    _weigh_features(network, table, rows[plain], seed)
+    return areas
+
+
+@torch.no_grad()
+def _weigh_features(network: PerceptionNetwork, table: FaceTable, rows: np.ndarray, seed: int) -> None:
+    rng = np.random.RandomState(seed)
+    chosen = rng.choice(rows, (2, min(256, len(rows))))
+    a, b = (network.perceive(table.images(side).float() / 127.5 - 1) for side in chosen)
+    count = len(network.feature_weights)
+    weights = []
+    for index in range(count):
+        network.feature_weights.zero_()
+        network.feature_weights[index] = 1
+        weights.append(1 / (count * network.perceptual_distance(a, b).mean().item() + 1e-12))
+    network.feature_weights.copy_(torch.tensor(weights))
+
+
+def finish(network: PerceptionNetwork, table: FaceTable, *, least_area: float = 0.8) -> PerceptionNetwork:
+    """The calibrated network for inference, without the attributes that it did not learn (ROC area too small)."""
+    areas = calibrate(network, table)
+    kept = tuple(n for n in network.config.attributes if n in ALWAYS_KEPT or areas[n] >= least_area)
+    return fold(network, kept)

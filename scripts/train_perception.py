@@ -1,0 +1,144 @@
+"""Train the perception network on prepared faces; the committed weights came from
+
+    python scripts/train_perception.py prepared -o runs/perception --minutes 55 --export
+
+An interrupted run goes on from its last checkpoint when started again with the same folder. ``metrics.jsonl`` and
+``curves.png`` in that folder tell how it goes. ``--export`` calibrates the averaged network on the validation crops
+and writes ``perception.safetensors`` there.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from latentedit.errors import LatentEditError
+
+
+def quick_report(network: Any, table: Any) -> dict[str, float]:
+    """Validation figures of the main heads."""
+    from latentedit.networks.perception import ATTRIBUTES
+    from latentedit.training.perception import MAIN_ATTRIBUTES
+    from latentedit.training.perception_calibrate import best_threshold, pairs_of_persons, predict
+
+    rows = table.where("valid", masked=None)
+    plain = ~table.masked[rows]
+    seen = predict(network, table, rows)
+    figures = {"valid_age_mae": float(np.nanmean(np.abs(seen.scores["age"] - table.age[rows])[plain]))}
+    for name in MAIN_ATTRIBUTES:
+        labels = table.attributes[rows, ATTRIBUTES.index(name)]
+        known = ~np.isnan(labels) & (plain | (name == "mask"))
+        if not known.any():
+            continue
+        figures[f"valid_{name}"] = float(((seen.scores[name][known] > 0.5) == (labels[known] > 0.5)).mean())
+    for axis, name in enumerate(("yaw", "pitch")):
+        error = np.abs(seen.scores[name] - table.pose[rows, axis])[plain]
+        if not np.isnan(error).all():
+            figures[f"valid_{name}_mae"] = float(np.nanmean(error))
+    pairs, same = pairs_of_persons(table.person[rows][plain], 3000)
+    if len(pairs):
+        identity = seen.identity[plain]
+        distances = np.linalg.norm(identity[pairs[:, 0]] - identity[pairs[:, 1]], axis=1)
+        figures["valid_identity"] = best_threshold(distances, same)[1]
+    return figures
+
+
+def draw_curves(metrics: Path, picture: Path) -> None:
+    """Plot every column of ``metrics`` against the crops seen, losses and validation figures apart."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    columns: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for line in metrics.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        for name, value in row.items():
+            if name not in ("images", "seconds", "ms_per_image"):
+                columns[name].append((row["images"], value))
+    across = 5
+    figure, axes = plt.subplots(-(-len(columns) // across), across, figsize=(4 * across, 2.6 * len(columns) / across))
+    for axis, (name, points) in zip(np.ravel(axes), columns.items(), strict=False):
+        axis.plot(*zip(*points, strict=True))
+        axis.set_title(name, fontsize=9)
+        axis.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(picture, dpi=70)
+    plt.close(figure)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]}, help=__doc__)
+@click.argument("prepared", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("-o", "--outdir", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
+@click.option("--images", default=1_000_000, show_default=True, help="Crops to see in all.")
+@click.option("--minutes", type=float, help="End the schedule after this much training time if that is earlier.")
+@click.option("--batch", default=64, show_default=True)
+@click.option("--rate", default=2e-3, show_default=True, help="Peak learning rate.")
+@click.option("--size", default=64, show_default=True, help="Side of the network's input.")
+@click.option("--precision", default="bfloat16", type=click.Choice(["bfloat16", "float32"]), show_default=True)
+@click.option("--report", "report_images", default=25_000, show_default=True, help="Crops between two reports.")
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--export", is_flag=True, help="Calibrate and write perception.safetensors at the end.")
+def main(prepared: Path, outdir: Path, export: bool, device: str, size: int, **options: Any) -> None:
+    from latentedit.networks.perception import PerceptionConfig
+    from latentedit.training.perception import PerceptionTrainer, TrainingConfig
+    from latentedit.training.perception_augment import AugmentConfig
+    from latentedit.training.perception_data import read_faces
+
+    config = TrainingConfig(network=PerceptionConfig(size=size), augment=AugmentConfig(size=size), **options)
+    outdir.mkdir(parents=True, exist_ok=True)
+    checkpoint, metrics = outdir / "checkpoint.pt", outdir / "metrics.jsonl"
+    try:
+        table = read_faces(prepared)
+        trainer = PerceptionTrainer(table, config, device=device)
+        if checkpoint.exists():
+            trainer.load(checkpoint)
+    except LatentEditError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(describe_data(table, trainer))
+    for row in trainer.run():
+        row |= quick_report(trainer.average, table)
+        with metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({name: round(value, 5) for name, value in row.items()}) + "\n")
+        click.echo(time.strftime("%H:%M:%S ") + "  ".join(f"{name} {value:.4g}" for name, value in row.items()))
+        trainer.save(checkpoint)
+        draw_curves(metrics, outdir / "curves.png")
+    if export:
+        export_network(trainer.average, table, outdir / "perception.safetensors")
+
+
+def describe_data(table: Any, trainer: Any) -> str:
+    """Counts per data set and split, and how well landmarks tell the pose."""
+    lines = []
+    for name in np.unique(table.dataset):
+        parts = [f"{split} {len(table.where(split, dataset=name))}" for split in ("train", "valid", "held")]
+        masked = int(((table.dataset == name) & table.masked).sum())
+        lines.append(f"{name}: {', '.join(parts)}, drawn masks {masked}")
+    pose = trainer.targets.landmark_pose
+    errors = "no pose labels" if pose is None else "yaw {:.1f}, pitch {:.1f} degrees".format(*pose.error)
+    lines.append(f"pose from landmarks, error on validation crops: {errors}")
+    lines.append(f"identity descriptors: {int((~np.isnan(table.identity[:, 0])).sum())}")
+    return "\n".join(lines)
+
+
+def export_network(network: Any, table: Any, path: Path) -> None:
+    """Calibrate, fold and write ``network`` in half precision."""
+    import torch
+
+    from latentedit.checkpoints.own import save_network
+    from latentedit.training.perception_calibrate import finish
+
+    result = finish(network, table)
+    save_network(path, result, dtype=torch.float16)
+    click.echo(f"{path}: {path.stat().st_size / 1e6:.2f} MB, attributes {', '.join(result.config.attributes)}")
+
+
+if __name__ == "__main__":
+    main()
