@@ -1,0 +1,176 @@
+"""Finding faces and their 68 landmarks with dlib.
+
+Points are ``(x, y)`` in pixel indices of the photo. The landmarks follow the iBUG 300-W scheme: jaw 0-16, brows 17-26,
+nose 27-35, eyes 36-47, mouth 48-67.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from latentedit.errors import FaceError, MissingExtraError
+
+DetectorName = Literal["auto", "hog", "cnn"]
+
+SMALL_PHOTO = 600
+"""Photos whose longer side is below this are searched at twice their size: dlib's detectors need 80 pixels a face."""
+LARGE_PHOTO = 2000
+"""Photos with a longer side above this are searched scaled down to it first."""
+_CNN_SIDE = 700
+
+
+@dataclass(frozen=True)
+class DetectedFace:
+    """A face in a photo: ``box`` (left, top, right, bottom) in pixels, ``landmarks`` float64 [68,2], dlib's confidence
+    ``score`` (comparable only within one detector), and the ``detector`` that found it, "hog" or "cnn"."""
+
+    box: tuple[float, float, float, float]
+    landmarks: np.ndarray
+    score: float
+    detector: str
+
+    @property
+    def area(self) -> float:
+        """Area of the box in pixels."""
+        return (self.box[2] - self.box[0]) * (self.box[3] - self.box[1])
+
+
+def detect(
+    photo: Image.Image, *, detector: DetectorName = "auto", scales: Sequence[float] | None = None
+) -> list[DetectedFace]:
+    """All faces in an RGB ``photo``, the largest first; an empty list when there is none.
+
+    "hog" is fast and sees frontal faces; "cnn" also sees masked and turned ones and takes seconds on a CPU. "auto" asks
+    the first, and the second when the first sees nothing. Each searches the photo scaled by ``scales`` in turn until it
+    sees a face; by default they follow from the size of the photo.
+
+    Raises:
+        FaceError: an unknown detector.
+        MissingExtraError: dlib or its model files are not installed.
+    """
+    if detector not in ("auto", "hog", "cnn"):
+        raise FaceError(f"There is no detector {detector!r}.", "Choose auto, hog, or cnn.")
+    photo = photo if photo.mode == "RGB" else photo.convert("RGB")
+    faces: list[DetectedFace] = []
+    if min(photo.size) < 8:
+        return faces
+    if detector in ("auto", "hog"):
+        faces = _search(photo, scales or _hog_scales(photo), _run_hog, "hog")
+    if detector == "cnn" or (detector == "auto" and not faces):
+        faces = _search(photo, scales or _cnn_scales(photo), _run_cnn, "cnn")
+    return sorted(faces, key=lambda face: -face.area)
+
+
+def landmarks_in(photo: Image.Image, box: tuple[float, float, float, float]) -> np.ndarray:
+    """The 68 landmarks ``[68,2]`` of the face in ``box`` (left, top, right, bottom)."""
+    dlib = load_dlib()
+    rectangle = dlib.rectangle(*(round(value) for value in box))
+    shape = _predictor()(np.asarray(photo), rectangle)
+    return np.array([(point.x, point.y) for point in shape.parts()], dtype=np.float64)
+
+
+def _hog_scales(photo: Image.Image) -> list[float]:
+    longest = max(photo.size)
+    if longest < 140:
+        return [2.0, 3.0]
+    if longest < SMALL_PHOTO:
+        return [2.0, 1.0]
+    if longest <= LARGE_PHOTO:
+        return [1.0, min(2.0, LARGE_PHOTO / longest)] if longest < LARGE_PHOTO / 1.3 else [1.0]
+    return [LARGE_PHOTO / longest, 1.0] if longest < 2.5 * LARGE_PHOTO else [LARGE_PHOTO / longest]
+
+
+def _cnn_scales(photo: Image.Image) -> list[float]:
+    longest = max(photo.size)
+    if longest < 300:
+        return [2.0, 1.0]
+    return [min(1.0, _CNN_SIDE / longest), min(2.0, 2 * _CNN_SIDE / longest)]
+
+
+def _search(
+    photo: Image.Image, scales: Sequence[float], run: Callable[[np.ndarray], list[tuple[Any, float]]], name: str
+) -> list[DetectedFace]:
+    """Faces at the first of ``scales`` at which there are any."""
+    for scale in scales:
+        found = run(np.asarray(_scaled(photo, scale)))
+        if found:
+            return [_face(photo, rectangle, score, scale, name) for rectangle, score in found]
+    return []
+
+
+def _scaled(photo: Image.Image, scale: float) -> Image.Image:
+    if scale == 1.0:
+        return photo
+    size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
+    return photo.resize(size, Image.Resampling.BILINEAR if scale > 1 else Image.Resampling.BOX)
+
+
+def _face(photo: Image.Image, rectangle: Any, score: float, scale: float, name: str) -> DetectedFace:
+    corners = (rectangle.left(), rectangle.top(), rectangle.right() + 1, rectangle.bottom() + 1)
+    left, top, right, bottom = (value / scale for value in corners)
+    box = (left, top, right, bottom)
+    if scale > 1:  # whole pixels of the larger picture are finer than those of the photo
+        points = (landmarks_in(_scaled(photo, scale), corners) + 0.5) / scale - 0.5
+    else:
+        points = landmarks_in(photo, box)
+    return DetectedFace(box, points, float(score), name)
+
+
+def _run_hog(pixels: np.ndarray) -> list[tuple[Any, float]]:
+    rectangles, scores, _ = _hog().run(pixels, 0, 0.0)
+    return list(zip(rectangles, scores, strict=True))
+
+
+def _run_cnn(pixels: np.ndarray) -> list[tuple[Any, float]]:
+    return [(found.rect, found.confidence) for found in _cnn()(pixels, 0)]
+
+
+def load_dlib() -> Any:
+    """The dlib module.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import dlib
+    except ImportError as error:
+        raise MissingExtraError("dlib is not installed.", "Run: pip install dlib-bin") from error
+    return dlib
+
+
+def model_file(name: str) -> Path:
+    """Path of one of dlib's model files; the package that holds them is located and never imported.
+
+    Raises:
+        MissingExtraError: the package or the file is not there.
+    """
+    spec = importlib.util.find_spec("face_recognition_models")
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    for folder in folders:
+        path = Path(folder) / "models" / name
+        if path.is_file():
+            return path
+    raise MissingExtraError(f"dlib's model file {name} is missing.", "Run: pip install face_recognition_models")
+
+
+@cache
+def _hog() -> Any:
+    return load_dlib().get_frontal_face_detector()
+
+
+@cache
+def _cnn() -> Any:
+    return load_dlib().cnn_face_detection_model_v1(str(model_file("mmod_human_face_detector.dat")))
+
+
+@cache
+def _predictor() -> Any:
+    return load_dlib().shape_predictor(str(model_file("shape_predictor_68_face_landmarks.dat")))
