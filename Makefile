@@ -5,7 +5,7 @@ OUT ?= demo
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
 
-BIN := $(VENV)/bin
+BIN := $(abspath $(VENV))/bin
 SETUP := pyproject.toml setup.py constraints.txt
 RUNTIME := $(VENV)/.installed
 DEVELOPMENT := $(VENV)/.installed-dev
@@ -28,7 +28,7 @@ test: lint pytest
 lint: $(DEVELOPMENT) layout
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	PYTHONPATH=$(LAYOUT) $(BIN)/lint-imports --no-cache
+	cd $(LAYOUT) && $(BIN)/lint-imports --no-cache --config $(CURDIR)/pyproject.toml
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 pytest: $(DEVELOPMENT)

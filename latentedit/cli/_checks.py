@@ -14,6 +14,10 @@ from typing import Literal
 from latentedit import __version__
 from latentedit.errors import LatentEditError
 
+_DLIB_FILES = {
+    "landmarks": "shape_predictor_68_face_landmarks.dat",
+    "detector of masked faces": "mmod_human_face_detector.dat",
+}
 Status = Literal["ok", "note", "missing"]
 
 
@@ -122,11 +126,11 @@ def _faces() -> Iterator[Check]:
     except ImportError:
         remedy = "Run: pip install dlib (compiles for some ten minutes, needs a C++ compiler), or: pip install dlib-bin"
         yield Check("Faces", "dlib", "missing", "not installed: photos cannot be searched for faces", remedy)
-    for name in ("shape_predictor_68_face_landmarks.dat", "mmod_human_face_detector.dat"):
+    for name, file in _DLIB_FILES.items():
         try:
-            yield Check("Faces", name.split("_")[0], "ok", str(model_file(name)))
+            yield Check("Faces", name, "ok", str(model_file(file)))
         except LatentEditError as error:
-            yield Check("Faces", name.split("_")[0], "missing", error.problem, error.remedy)
+            yield Check("Faces", name, "missing", error.problem, error.remedy)
 
 
 def _films() -> Iterator[Check]:
@@ -137,7 +141,7 @@ def _films() -> Iterator[Check]:
         yield Check("Films", "ffmpeg", "ok", f"{imageio_ffmpeg.get_ffmpeg_version()} ({program})")
     except RuntimeError:
         remedy = "Install ffmpeg with the system's package manager, or: pip install --force-reinstall imageio-ffmpeg"
-        yield Check("Films", "ffmpeg", "note", "none: .mp4 is written through PyAV", remedy)
+        yield Check("Films", "ffmpeg", "missing", "none: .mp4 cannot be written, .gif and .webp can", remedy)
 
 
 _SECTIONS: dict[str, Callable[[], Iterator[Check]]] = {

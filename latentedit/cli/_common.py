@@ -165,7 +165,7 @@ face_option = click.option(
 
 
 def _place(names: tuple[str, str], kind: click.Path, default: str | None, text: str) -> Callable[[_F], _F]:
-    given = {"required": True} if default is None else {"default": default, "show_default": True}
+    given: dict[str, Any] = {"required": True} if default is None else {"default": default, "show_default": True}
     return click.option(*names, type=kind, callback=_writable, help=text, **given)
 
 
