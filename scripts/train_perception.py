@@ -10,6 +10,7 @@ and writes ``perception.safetensors`` there.
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -17,16 +18,25 @@ from typing import Any
 
 import click
 import numpy as np
+import torch
+from matplotlib import pyplot as plt
 
+from latentedit.checkpoints import save_network
 from latentedit.errors import LatentEditError
+from latentedit.networks.perception import ATTRIBUTES, PerceptionConfig
+from latentedit.training.perception import MAIN_ATTRIBUTES, PerceptionTrainer, TrainingConfig
+from latentedit.training.perception_augment import AugmentConfig
+from latentedit.training.perception_calibrate import (
+    best_threshold,
+    finish,
+    pairs_of_persons,
+    predict,
+)
+from latentedit.training.perception_data import read_faces
 
 
 def quick_report(network: Any, table: Any) -> dict[str, float]:
     """Validation figures of the main heads."""
-    from latentedit.networks.perception import ATTRIBUTES
-    from latentedit.training.perception import MAIN_ATTRIBUTES
-    from latentedit.training.perception_calibrate import best_threshold, pairs_of_persons, predict
-
     rows = table.where("valid", masked=None)
     plain = ~table.masked[rows]
     seen = predict(network, table, rows)
@@ -51,11 +61,6 @@ def quick_report(network: Any, table: Any) -> dict[str, float]:
 
 def draw_curves(metrics: Path, picture: Path) -> None:
     """Plot every column of ``metrics`` against the crops seen, losses and validation figures apart."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     columns: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for line in metrics.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
@@ -87,11 +92,6 @@ def draw_curves(metrics: Path, picture: Path) -> None:
 @click.option("--seed", default=0, show_default=True)
 @click.option("--export", is_flag=True, help="Calibrate and write perception.safetensors at the end.")
 def main(prepared: Path, outdir: Path, export: bool, device: str, size: int, **options: Any) -> None:
-    from latentedit.networks.perception import PerceptionConfig
-    from latentedit.training.perception import PerceptionTrainer, TrainingConfig
-    from latentedit.training.perception_augment import AugmentConfig
-    from latentedit.training.perception_data import read_faces
-
     config = TrainingConfig(network=PerceptionConfig(size=size), augment=AugmentConfig(size=size), **options)
     outdir.mkdir(parents=True, exist_ok=True)
     checkpoint, metrics = outdir / "checkpoint.pt", outdir / "metrics.jsonl"
@@ -103,13 +103,18 @@ def main(prepared: Path, outdir: Path, export: bool, device: str, size: int, **o
     except LatentEditError as error:
         raise click.ClickException(str(error)) from error
     click.echo(describe_data(table, trainer))
-    for row in trainer.run():
-        row |= quick_report(trainer.average, table)
-        with metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({name: round(value, 5) for name, value in row.items()}) + "\n")
-        click.echo(time.strftime("%H:%M:%S ") + "  ".join(f"{name} {value:.4g}" for name, value in row.items()))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        for row in trainer.run():
+            row |= quick_report(trainer.average, table)
+            with metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({name: round(value, 5) for name, value in row.items()}) + "\n")
+            click.echo(time.strftime("%H:%M:%S ") + "  ".join(f"{name} {value:.4g}" for name, value in row.items()))
+            trainer.save(checkpoint)
+            draw_curves(metrics, outdir / "curves.png")
+    except KeyboardInterrupt:
         trainer.save(checkpoint)
-        draw_curves(metrics, outdir / "curves.png")
+        raise click.Abort from None
     if export:
         export_network(trainer.average, table, outdir / "perception.safetensors")
 
@@ -130,11 +135,6 @@ def describe_data(table: Any, trainer: Any) -> str:
 
 def export_network(network: Any, table: Any, path: Path) -> None:
     """Calibrate, fold and write ``network`` in half precision."""
-    import torch
-
-    from latentedit.checkpoints.own import save_network
-    from latentedit.training.perception_calibrate import finish
-
     result = finish(network, table)
     save_network(path, result, dtype=torch.float16)
     click.echo(f"{path}: {path.stat().st_size / 1e6:.2f} MB, attributes {', '.join(result.config.attributes)}")

@@ -6,8 +6,11 @@ crops of any size. Legend: ``N`` images, ``K`` attributes, ``D`` identity dimens
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import copy
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +43,8 @@ ALIASES: dict[str, str] = {
 """Other names that users type, each with the canonical one."""
 
 POSE = ("yaw", "pitch", "roll")
+ACCEPT_RATES = (0.1, 0.03, 0.01, 0.003, 0.001)
+"""False-accept rates whose identity distances are stored with the weights."""
 _POSE_SCALE = 30.0  # degrees that one unit of the pose head stands for
 
 
@@ -50,6 +55,7 @@ class PerceptionConfig:
     ``size`` is the side in pixels that images are resampled to; ``widths`` and ``blocks`` give channels and residual
     blocks at 1/2, 1/4, ... of it; ``hidden`` units follow the flattened last map. ``age_bins`` bins of one year start
     at 0. ``folded`` networks have their batch normalisation merged into the convolutions (for inference).
+    ``template_scale`` and ``template_shift`` are those of the crop template of the photos that it was trained on.
     """
 
     size: int = 64
@@ -61,6 +67,8 @@ class PerceptionConfig:
     attributes: tuple[str, ...] = ATTRIBUTES
     dropout: float = 0.2
     folded: bool = False
+    template_scale: float = 0.55
+    template_shift: float = 0.2
 
     def __post_init__(self) -> None:
         for name in ("widths", "blocks", "attributes"):
@@ -84,7 +92,7 @@ def attribute_name(name: str, known: tuple[str, ...]) -> str:
     return canonical
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Perception(Mapping[str, Tensor]):
     """What the network sees in N images; also a mapping from attribute name to [N] scores.
 
@@ -113,14 +121,13 @@ class Perception(Mapping[str, Tensor]):
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
         return self[name]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(("age", *POSE, *self.names))
 
     def __len__(self) -> int:
         return 1 + len(POSE) + len(self.names)
 
-    def __hash__(self) -> int:
-        return id(self)
+    __hash__ = object.__hash__
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -152,9 +159,11 @@ class PerceptionNetwork(nn.Module):
 
     ``forward`` returns raw heads for training; `perceive` is what the library calls. Calibration lives in buffers:
     ``slope`` and ``offset`` [K] (Platt scaling of the logits), ``identity_scale`` (so that a distance of 0.6 separates
-    same from different persons), ``feature_weights`` (each map's share of the perceptual distance).
+    same from different persons), ``accept_distances`` (the distance at each of `ACCEPT_RATES`), ``feature_weights``
+    (each map's share of the perceptual distance).
     """
 
+    accept_distances: Tensor
     slope: Tensor
     offset: Tensor
     identity_scale: Tensor
@@ -164,6 +173,7 @@ class PerceptionNetwork(nn.Module):
     def __init__(self, config: PerceptionConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or PerceptionConfig()
+        self.window: tuple[float, float] | None = None
         folded, widths = config.folded, config.widths
         self.stem = nn.Conv2d(3, widths[0], 5, 2, 2, bias=folded)
         self.stem_norm = nn.Identity() if folded else nn.BatchNorm2d(widths[0])
@@ -191,6 +201,7 @@ class PerceptionNetwork(nn.Module):
         self.register_buffer("slope", torch.ones(len(config.attributes)))
         self.register_buffer("offset", torch.zeros(len(config.attributes)))
         self.register_buffer("identity_scale", torch.ones([]))
+        self.register_buffer("accept_distances", torch.full([len(ACCEPT_RATES)], 0.6))
         self.register_buffer("feature_weights", torch.full([len(widths)], 1 / len(widths)))
         self.register_buffer("ages", torch.arange(config.age_bins, dtype=torch.float32))
 
@@ -200,14 +211,35 @@ class PerceptionNetwork(nn.Module):
         pose = dict.fromkeys(POSE, "degrees")
         return {"age": "years", **pose, **dict.fromkeys(self.config.attributes, "probability")}
 
+    def for_template(self, scale: float, shift: float) -> PerceptionNetwork:
+        """This network (weights shared) for images cropped by another template: it looks at its own part of them."""
+        own = self.config
+        view = copy.copy(self)
+        # An eye-to-mouth length is 0.27 of the side of a crop of scale 1, give or take 0.02 with the face.
+        view.window = (own.template_scale / scale, (own.template_shift - shift) * 0.27 / scale)
+        if (scale, shift) == (own.template_scale, own.template_shift):
+            view.window = None
+        return view
+
+    def _resample(self, x: Tensor) -> Tensor:
+        size = self.config.size
+        if self.window is not None:
+            share, down = self.window
+            outer = round(size / share)
+            x = F.interpolate(x, (outer, outer), mode="bilinear", antialias=True, align_corners=False)
+            left = round((outer - size) / 2)
+            top = round((outer - size) / 2 + down * outer)
+            # Negative padding crops; a window that leaves the image sees its border repeated.
+            return F.pad(x, [-left, left + size - outer, -top, top + size - outer], mode="replicate")
+        if tuple(x.shape[-2:]) != (size, size):
+            x = F.interpolate(x, (size, size), mode="bilinear", antialias=True, align_corners=False)
+        return x
+
     def maps(self, images: Tensor) -> tuple[Tensor, ...]:
         """Feature maps [N, C, h, w] of the stages, finest first; ``images`` [N,3,H,W] in [-1,1] are resampled."""
         if images.ndim != 4 or images.shape[1] != 3:
             raise ImageError(f"Images have shape {tuple(images.shape)}.", "Give [N, 3, H, W] with values in [-1, 1].")
-        size = (self.config.size, self.config.size)
-        x = images.to(self.stem.weight.dtype)
-        if tuple(x.shape[-2:]) != size:
-            x = F.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
+        x = self._resample(images.to(self.stem.weight.dtype))
         x = F.relu(self.stem_norm(self.stem(x.contiguous(memory_format=torch.channels_last))))
         maps = []
         for stage in self.stages:
@@ -264,6 +296,23 @@ class PerceptionNetwork(nn.Module):
         difference = self._perception(a).identity - self._perception(b).identity
         return torch.linalg.vector_norm(difference, dim=1) * self.identity_scale
 
+    def accept_distance(self, rate: float) -> float:
+        """The identity distance below which a share ``rate`` of pairs of different persons falls.
+
+        Raises:
+            DirectionError: a rate outside the range that was measured.
+        """
+        if not ACCEPT_RATES[-1] <= rate <= ACCEPT_RATES[0]:
+            raise DirectionError(
+                f"A false-accept rate of {rate:g} was not measured.",
+                f"Choose one from {ACCEPT_RATES[-1]:g} to {ACCEPT_RATES[0]:g}.",
+            )
+        known = [(math.log(r), d) for r, d in zip(ACCEPT_RATES, self.accept_distances.tolist(), strict=True)]
+        for (high, far), (low, near) in pairwise(known):
+            if math.log(rate) >= low:
+                return near + (far - near) * (math.log(rate) - low) / (high - low)
+        return known[-1][1]
+
     def perceptual_distance(self, a: Perception | Tensor, b: Perception | Tensor) -> Tensor:
         """Distance [N] of unit-normalised feature maps (as LPIPS, Zhang et al. 2018, eq. 1).
 
@@ -283,8 +332,6 @@ def _unit(x: Tensor) -> Tensor:
 
 def fold(network: PerceptionNetwork, attributes: tuple[str, ...] | None = None) -> PerceptionNetwork:
     """A copy for inference: batch normalisation merged into the convolutions, only ``attributes`` kept (None: all)."""
-    from dataclasses import replace
-
     source = network.config
     if source.folded:
         raise ModelError("The network is folded already.", "Fold the training checkpoint instead.")

@@ -252,8 +252,8 @@ class PerceptionTrainer:
     def load(self, path: Path) -> None:
         """Continue from a checkpoint of the same network; the schedule is that of the present configuration."""
         state = torch.load(path, map_location=self.device, weights_only=True)
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
+        self.network.load_state_dict({**self.network.state_dict(), **state["network"]})
+        self.average.load_state_dict({**self.average.state_dict(), **state["average"]})
         self.optimiser.load_state_dict(state["optimiser"])
         self.images, self.seconds = state["images"], state["seconds"]
 
@@ -263,5 +263,5 @@ def load_average(path: Path) -> PerceptionNetwork:
     state = torch.load(path, map_location="cpu", weights_only=True)
     values = state["config"]["network"]
     network = PerceptionNetwork(replace(PerceptionConfig(), **values))
-    network.load_state_dict(state["average"])
+    network.load_state_dict({**network.state_dict(), **state["average"]})
     return network.eval().requires_grad_(False)

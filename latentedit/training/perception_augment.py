@@ -112,7 +112,7 @@ def _degrade(x: Tensor, config: AugmentConfig, rng: torch.Generator) -> Tensor:
     chosen = _chance(len(x), config.blur, rng).nonzero()[:, 0].to(x.device)
     if len(chosen):
         sigma = _uniform(1, 0.4, 1.2, rng).item()
-        taps = torch.exp(-torch.arange(-2, 3, device=x.device) ** 2 / (2 * sigma**2))
+        taps = torch.exp(-(torch.arange(-2, 3, device=x.device) ** 2) / (2 * sigma**2))
         kernel = (torch.outer(taps, taps) / taps.sum() ** 2).expand(3, 1, 5, 5)
         x = x.index_copy(0, chosen, F.conv2d(F.pad(x[chosen], [2] * 4, mode="replicate"), kernel, groups=3))
     chosen = _chance(len(x), config.compress, rng).nonzero()[:, 0].to(x.device)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from latentedit.networks.perception import PerceptionNetwork, fold
+from latentedit.networks.perception import ACCEPT_RATES, PerceptionNetwork, fold
 from latentedit.training.perception_data import FaceTable
 
 SAME_PERSON = 0.6
@@ -108,13 +108,20 @@ def best_threshold(distances: np.ndarray, same: np.ndarray) -> tuple[float, floa
     """The distance that separates ``same`` from different pairs best, and the accuracy there."""
     order = np.argsort(distances)
     sorted_same = same[order].astype(float)
-    correct = np.concatenate([[0], np.cumsum(sorted_same)]) + np.concatenate([
-        [(1 - sorted_same).sum()],
-        (1 - sorted_same).sum() - np.cumsum(1 - sorted_same),
-    ])
+    accepted = np.concatenate([[0], np.cumsum(sorted_same)])
+    rejected = (1 - sorted_same).sum() - np.concatenate([[0], np.cumsum(1 - sorted_same)])
+    correct = accepted + rejected
     best = int(correct.argmax())
     edges = np.concatenate([[distances.min() - 1e-6], distances[order], [distances.max() + 1e-6]])
     return float((edges[best] + edges[best + 1]) / 2), float(correct[best] / len(same))
+
+
+def stranger_distances(identity: np.ndarray, persons: np.ndarray) -> np.ndarray:
+    """Distances of all pairs of different named persons."""
+    named = persons != ""
+    identity, persons = identity[named], persons[named]
+    distances = np.sqrt(np.maximum(2 - 2 * identity @ identity.T, 0))
+    return distances[np.triu(persons[:, None] != persons[None, :])]
 
 
 def calibrate(network: PerceptionNetwork, table: FaceTable, *, seed: int = 0) -> dict[str, float]:
@@ -142,6 +149,8 @@ def calibrate(network: PerceptionNetwork, table: FaceTable, *, seed: int = 0) ->
         identity = seen.identity[plain]
         threshold, _ = best_threshold(np.linalg.norm(identity[pairs[:, 0]] - identity[pairs[:, 1]], axis=1), same)
         network.identity_scale.fill_(SAME_PERSON / threshold)
+        strangers = stranger_distances(identity, table.person[rows][plain]) * SAME_PERSON / threshold
+        network.accept_distances.copy_(torch.from_numpy(np.quantile(strangers, ACCEPT_RATES)))
     _weigh_features(network, table, rows[plain], seed)
     return areas
 

@@ -1,0 +1,44 @@
+"""What `describe` and `verify` share: the faces of a photo as the perception network wants to see them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from latentedit.faces import AlignedFace
+    from latentedit.networks.perception import Perception, PerceptionNetwork
+
+_SIZE = 128
+
+
+def load_perception(model: str | None, device: str) -> PerceptionNetwork:
+    """The perception network of ``model``.
+
+    Raises:
+        ModelError: the model cannot be read or has none.
+    """
+    from latentedit.checkpoints import load_model
+
+    return load_model(model, device=device).require("perception")
+
+
+def find_faces(network: PerceptionNetwork, photo: Path, face: int | str) -> list[AlignedFace]:
+    """The faces of ``photo`` ("all", or one by number), cut by the template that ``network`` was trained with."""
+    from latentedit.faces import CropTemplate, align_photo
+
+    template = CropTemplate(network.config.template_scale, network.config.template_shift)
+    found = align_photo(photo, template, _SIZE, face=face)  # pyright: ignore[reportArgumentType]
+    return found if isinstance(found, list) else [found]
+
+
+def perceive(network: PerceptionNetwork, faces: Sequence[AlignedFace]) -> Perception:
+    """What ``network`` sees in ``faces``, without gradients; its crop is the template's whatever the model's is."""
+    import torch
+
+    from latentedit.images import to_tensor
+
+    own = network.for_template(network.config.template_scale, network.config.template_shift)
+    with torch.no_grad():
+        return own.perceive(to_tensor([face.crop for face in faces]).to(next(network.parameters()).device))

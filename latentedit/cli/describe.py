@@ -1,0 +1,58 @@
+"""`latentedit describe`: what the perception network sees in photos."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from latentedit.cli._common import PHOTO, Command, device_option, face_option, model_option
+
+_ALWAYS = ("smile", "makeup", "lipstick", "eyeglasses", "male", "hat", "mask")
+
+
+@click.command(cls=Command)
+@click.argument("photos", nargs=-1, required=True, type=PHOTO, metavar="PHOTO...")
+@face_option
+@click.option("--json", "as_json", is_flag=True, help="Print everything that is seen as JSON.")
+@model_option
+@device_option
+def command(photos: tuple[Path, ...], face: int | str, as_json: bool, model: str | None, device: str) -> None:
+    """Say what the perception network sees in PHOTO...: age, attributes, head pose.
+
+    Ages are in years, angles in degrees relative to the upright face, attributes are probabilities. The judgements are
+    a small network's, learnt from photographs of a few data sets: expect mistakes, and take none for a fact.
+    """
+    from latentedit.cli._perceive import find_faces, load_perception, perceive
+
+    network = load_perception(model, device)
+    findings: list[dict[str, Any]] = []
+    for photo in photos:
+        faces = find_faces(network, photo, face)
+        seen = perceive(network, faces)
+        for index, aligned in enumerate(faces):
+            number = index + 1 if face == "all" else int(face)
+            corners = [[round(value, 1) for value in corner] for corner in aligned.quad.tolist()]
+            scores = {name: round(float(value[index]), 3) for name, value in seen.scores().items()}
+            findings.append({"photo": str(photo), "face": number, "quad": corners, "scores": scores})
+    if as_json:
+        click.echo(json.dumps({"units": network.units, "faces": findings}, indent=2))
+        return
+    for finding in findings:
+        click.echo(f"{finding['photo']}, face {finding['face']}")
+        for line in _lines(finding["scores"]):
+            click.echo(f"  {line}")
+
+
+def _lines(scores: dict[str, float]) -> list[str]:
+    """Readable lines: age and pose, the main attributes, then whatever else is likely."""
+    pose = ", ".join(f"{name} {scores[name]:+.0f}" for name in ("yaw", "pitch", "roll"))
+    lines = [f"{'age':<12}{scores['age']:.0f} years", f"{'pose':<12}{pose} degrees"]
+    lines += [f"{name:<12}{100 * scores[name]:.0f} %" for name in _ALWAYS if name in scores]
+    shown = {"age", "yaw", "pitch", "roll", *_ALWAYS}
+    likely = sorted((n for n in scores if n not in shown and scores[n] >= 0.5), key=lambda n: -scores[n])
+    if likely:
+        lines.append(f"{'also':<12}" + ", ".join(f"{n.replace('_', ' ')} {100 * scores[n]:.0f} %" for n in likely))
+    return lines
