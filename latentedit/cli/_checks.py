@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Literal
+
+from packaging.requirements import Requirement
 
 from latentedit import __version__
 from latentedit.errors import LatentEditError
@@ -49,21 +50,31 @@ def _installation() -> Iterator[Check]:
     place = Path(__file__).parents[1]
     yield Check("Installation", "latentedit", "ok", f"{__version__} in {place}")
     yield Check("Installation", "Python", "ok", f"{platform.python_version()} on {platform.platform()}")
-    for name in _requirements():
-        try:
-            yield Check("Installation", name, "ok", metadata.version(name))
-        except metadata.PackageNotFoundError:
-            yield Check("Installation", name, "missing", "not installed", f'Run: pip install "{name}"')
+    for requirement in _requirements():
+        yield _installed(requirement)
 
 
-def _requirements() -> list[str]:
-    """Names of the packages that latentedit needs without extras; dlib has a check of its own."""
+def _installed(requirement: Requirement) -> Check:
+    remedy = f'Run: pip install "{requirement}"'
     try:
-        required = metadata.requires("latentedit") or []
+        version = metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        return Check("Installation", requirement.name, "missing", "not installed", remedy)
+    if not requirement.specifier.contains(version, prereleases=True):
+        found = f"{version}, but latentedit needs {requirement.specifier}"
+        return Check("Installation", requirement.name, "missing", found, remedy)
+    return Check("Installation", requirement.name, "ok", version)
+
+
+def _requirements() -> list[Requirement]:
+    """What latentedit needs without extras; dlib, which comes under several names, has a check of its own."""
+    try:
+        required = [Requirement(line) for line in metadata.requires("latentedit") or []]
     except metadata.PackageNotFoundError:  # a plain source tree on sys.path
-        return ["torch", "numpy", "pillow", "safetensors"]
-    names = [re.split(r"[\s;<>=!~\[(]", line, maxsplit=1)[0] for line in required if "extra ==" not in line]
-    return [name for name in names if name != "dlib"]
+        return []
+    return [
+        one for one in required if one.name != "dlib" and (one.marker is None or one.marker.evaluate({"extra": ""}))
+    ]
 
 
 def _devices() -> Iterator[Check]:
@@ -83,10 +94,11 @@ def _devices() -> Iterator[Check]:
 
 
 def _kernels() -> Iterator[Check]:
-    from latentedit import cuda_ops
+    from latentedit.cuda_ops.native import backend_report
 
-    for entry in cuda_ops.report():
-        yield Check("Kernels", entry.name, "ok" if entry.native else "note", entry.text, entry.remedy)
+    for report in backend_report():
+        status = "ok" if report.backend == "native" else "note"
+        yield Check("Kernels", report.device, status, f"{report.backend}: {report.detail}", report.remedy)
 
 
 def _model() -> Iterator[Check]:
