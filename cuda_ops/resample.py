@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import torch
 from torch import Tensor
 
-from latentedit.cuda_ops.activation import Backend
+from latentedit.cuda_ops import kernels
+from latentedit.cuda_ops.activation import Backend, check_backend
 from latentedit.cuda_ops.filters import filter_size, parse_factor, parse_padding
+from latentedit.cuda_ops.registration import register
 from latentedit.cuda_ops.resample_reference import output_size, upfirdn2d_reference
 
 Factor = int | Sequence[int]
@@ -46,9 +50,9 @@ def upfirdn2d(
 
     Raises:
         ValueError: shapes or factors that fit no image, or an unknown backend.
+        BackendError: ``backend="native"`` where the kernels cannot be had.
     """
-    if backend not in ("auto", "native", "reference"):
-        raise ValueError(f'backend={backend!r} is unknown; choose "auto", "native", or "reference".')
+    check_backend(backend, x)
     if x.ndim != 4 or not x.is_floating_point():
         raise ValueError(f"x is [N, C, H, W] of a floating dtype, not {list(x.shape)} of {x.dtype}.")
     if f is not None and f.ndim not in (1, 2):
@@ -62,7 +66,68 @@ def upfirdn2d(
             f"A filter of {taps[0]}x{taps[1]} taps does not fit images of shape {list(x.shape)} "
             f"with up={up!r} and padding={padding!r}."
         )
-    return upfirdn2d_reference(x, f, ups, downs, pads, flip_filter, float(gain))
+    if backend == "reference":
+        return upfirdn2d_reference(x, f, ups, downs, pads, flip_filter, float(gain))
+    return _upfirdn2d(x, f, *ups, *downs, *pads, flip_filter, float(gain))
+
+
+def _how(x: Tensor, f: Tensor | None, numbers: tuple[Any, ...]) -> kernels.Resampling:
+    ux, uy, dx, dy, px0, px1, py0, py1, flip, gain = numbers
+    kx, ky = filter_size(f)
+    size = output_size(x.shape[2], uy, dy, py0, py1, ky), output_size(x.shape[3], ux, dx, px0, px1, kx)
+    return kernels.Resampling((ux, uy), (dx, dy), (px0, px1, py0, py1), flip, gain, size)
+
+
+def _forward(x: Tensor, f: Tensor | None, *numbers: Any) -> Tensor:
+    how = _how(x, f, numbers)
+    y = kernels.upfirdn2d(x, f, how)
+    if y is None:
+        y = upfirdn2d_reference(x, f, how.up, how.down, how.padding, how.flip, how.gain)
+        y = y.contiguous(memory_format=kernels.memory_format(x))
+        y = y.clone() if y.data_ptr() == x.data_ptr() else y
+    return y
+
+
+def _fake(x: Tensor, f: Tensor | None, *numbers: Any) -> Tensor:
+    size = _how(x, f, numbers).size
+    layout = kernels.memory_format(x)
+    return torch.empty(*x.shape[:2], *size, dtype=x.dtype, device=x.device, memory_format=layout)
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, f, *numbers = inputs
+    ctx.numbers = tuple(numbers)
+    ctx.size = x.shape[2:]
+    ctx.save_for_backward(*([] if f is None else [f]))
+
+
+def _backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
+    """The adjoint of zero insertion is decimation and the other way round: the gradient is another upfirdn2d."""
+    f = ctx.saved_tensors[0] if ctx.saved_tensors else None
+    dx = _upfirdn2d(dy, f, *adjoint(ctx.numbers, ctx.size, dy.shape[2:], filter_size(f)))
+    return dx, *[None] * 11
+
+
+def adjoint(
+    numbers: tuple[Any, ...], size: Sequence[int], out: Sequence[int], taps: tuple[int, int]
+) -> tuple[Any, ...]:
+    """Arguments of the transposed upfirdn2d, which maps images of size ``out`` (h, w) back to ``size``."""
+    ux, uy, dx, dy, px0, _, py0, _, flip, gain = numbers
+    kx, ky = taps
+    (h, w), (oh, ow) = size, out
+    pads_x = kx - px0 - 1, w * ux - ow * dx + px0 - ux + 1
+    pads_y = ky - py0 - 1, h * uy - oh * dy + py0 - uy + 1
+    return dx, dy, ux, uy, *pads_x, *pads_y, not flip, gain
+
+
+_upfirdn2d = register(
+    "upfirdn2d(Tensor x, Tensor? f, int up_x, int up_y, int down_x, int down_y, SymInt pad_x0, SymInt pad_x1, "
+    "SymInt pad_y0, SymInt pad_y1, bool flip, float gain) -> Tensor",
+    _forward,
+    _fake,
+    _backward,
+    _setup,
+)
 
 
 def filter2d(
@@ -91,7 +156,7 @@ def upsample2d(
     gain: float = 1.0,
     backend: Backend = "auto",
 ) -> Tensor:
-    """Enlarge images to [N, C, H * up, W * up] (``padding`` 0); a constant image keeps its value under ``f`` of sum 1."""
+    """Enlarge images to [N, C, H * up, W * up] (``padding`` 0); ``f`` of sum 1 keeps the value of a constant image."""
     ux, uy = parse_factor(up, "up")
     kx, ky = filter_size(f)
     px0, px1, py0, py1 = parse_padding(padding)

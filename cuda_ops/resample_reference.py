@@ -21,6 +21,8 @@ def upfirdn2d_reference(
     """See `latentedit.cuda_ops.upfirdn2d`. Pairs are (x, y); differentiable to any order in ``x``."""
     if f is None:
         f = torch.ones(1, 1, dtype=torch.float32, device=x.device)
+    if gain < 0:
+        return -upfirdn2d_reference(x, f, up, down, padding, flip, -gain)
     f = f.detach() * gain ** (f.ndim / 2)
     f = (f if flip else f.flip(list(range(f.ndim)))).to(x.dtype)
     px0, px1, py0, py1 = padding
@@ -51,7 +53,6 @@ def _transposed(x: Tensor, f: Tensor, up: Pair, padding: Padding) -> Tensor:
     """The same for ``down`` 1 as a strided transposed convolution, which never multiplies the inserted zeros."""
     channels = x.shape[1]
     weight = f.flip([0, 1]).expand(channels, 1, *f.shape).contiguous()
-    height, width = x.shape[2:]
     taps_y, taps_x = f.shape
     left, top = padding[0] - taps_x + 1, padding[2] - taps_y + 1
     right = padding[1] - taps_x + 1 + (up[0] - 1)

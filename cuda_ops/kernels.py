@@ -1,0 +1,251 @@
+"""Calls into the native libraries: layouts, pointers, the current stream. The CPU and the CUDA library look alike.
+
+Every function takes tensors that it may use as they are (dense, one device) and returns None where the library has no
+kernel for them, so that the caller runs the reference.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from latentedit.cuda_ops.activation_reference import ACTIVATIONS
+from latentedit.cuda_ops.native import find
+
+_DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2, torch.float64: 3}
+_I, _L, _D, _P = ctypes.c_int, ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
+_SIGNATURES: dict[str, list[Any]] = {
+    "le_bias_act": [_I, _I, *[_P] * 6, _L, _L, _L, _I, _D, _D, _D, _L],
+    "le_upfirdn2d": [_I, *[_P] * 4, *[_L] * 6, *[_I] * 11, ctypes.c_float, _P, _L],
+    "le_epilogue": [_I, _P, _P, *[_L] * 4, _I, _P, _L],
+    "le_epilogue_grad": [_I, *[_P] * 5, *[_L] * 4, _I, _P, _L],
+    "le_modulation_grad": [_I, *[_P] * 5, *[_L] * 4, _I, _L],
+}
+
+
+class _EpilogueStruct(ctypes.Structure):
+    _fields_ = (
+        ("scale", _P),
+        ("noise", _P),
+        ("bias", _P),
+        ("post", _P),
+        ("noise_stride", _L),
+        ("act", ctypes.c_int32),
+        ("alpha", ctypes.c_float),
+        ("gain", ctypes.c_float),
+        ("clamp", ctypes.c_float),
+    )
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """What follows a convolution: ``clamp(act(x * scale + noise + bias) * gain) * post``; all tensors float32.
+
+    Attributes:
+        scale: [N, C] demodulation, or None.
+        noise: [N or 1, 1, H, W], strength included, or None.
+        bias: [C], or None.
+        post: [N, C] modulation of the next convolution, or None.
+        act, alpha, gain, clamp: as in `bias_act`, none of them None; a negative clamp means none.
+    """
+
+    scale: Tensor | None
+    noise: Tensor | None
+    bias: Tensor | None
+    post: Tensor | None
+    act: str
+    alpha: float
+    gain: float
+    clamp: float
+
+    def struct(self) -> _EpilogueStruct:
+        """The C view; valid while the tensors live."""
+        shared = self.noise is None or self.noise.shape[0] == 1
+        return _EpilogueStruct(
+            _pointer(self.scale),
+            _pointer(self.noise),
+            _pointer(self.bias),
+            _pointer(self.post),
+            0 if shared or self.noise is None else self.noise[0].numel(),
+            ACTIVATIONS[self.act].index,
+            self.alpha,
+            self.gain,
+            self.clamp,
+        )
+
+
+def memory_format(x: Tensor) -> torch.memory_format:
+    """The dense layout in which results for ``x`` are laid out: channels-last only where ``x`` is nothing else."""
+    if x.ndim == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
+        return torch.channels_last
+    return torch.contiguous_format
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether ``x`` is laid out channels-last and not otherwise."""
+    return memory_format(x) is torch.channels_last
+
+
+def bias_act(
+    order: int, tensors: dict[str, Tensor], b: Tensor | None, dim: int, spec: tuple[Any, ...]
+) -> Tensor | None:
+    """``order``-th derivative; ``tensors`` are those of x, y, dy, v that it needs, the one that rules the layout first.
+
+    ``spec`` is (act, alpha, gain, clamp).
+    """
+    main = next(iter(tensors.values()))
+    call = _function("le_bias_act", main)
+    if call is None:
+        return None
+    layout = memory_format(main) if dim == 1 else torch.contiguous_format
+    tensors = {name: t.contiguous(memory_format=layout) for name, t in tensors.items()}
+    out = torch.empty(main.shape, dtype=main.dtype, device=main.device, memory_format=layout)
+    if layout is torch.channels_last:
+        outer, channels, inner = out.numel() // max(out.shape[1], 1), out.shape[1], 1
+    else:
+        channels = out.shape[dim] if out.ndim else 1
+        inner = _product(out.shape[dim + 1 :])
+        outer = _product(out.shape[:dim])
+    b = None if b is None else b.to(main.dtype).contiguous()
+    act, alpha, gain, clamp = spec
+    operands = [_pointer(t) for t in (tensors.get("x"), b, tensors.get("y"), tensors.get("dy"), tensors.get("v"), out)]
+    call(order, *operands, outer, channels, inner, ACTIVATIONS[act].index, alpha, gain, clamp)
+    return out
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """Arguments of `upfirdn2d` in the order (x, y) and (x0, x1, y0, y1); ``size`` is (height, width) of the result."""
+
+    up: tuple[int, int]
+    down: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    flip: bool
+    gain: float
+    size: tuple[int, int]
+
+
+def upfirdn2d(
+    x: Tensor, f: Tensor | None, how: Resampling, *, epilogue: Epilogue | None = None, add: Tensor | None = None
+) -> Tensor | None:
+    """Resample, then apply the epilogue, then add ``add``, which has the shape of the result."""
+    call = _function("le_upfirdn2d", x)
+    if call is None or (x.dtype == torch.float64 and epilogue is not None):
+        return None
+    layout = memory_format(x)
+    x = x.contiguous(memory_format=layout)
+    n, channels, height, width = x.shape
+    out = torch.empty(n, channels, *how.size, dtype=x.dtype, device=x.device, memory_format=layout)
+    add = None if add is None else add.to(x.dtype).contiguous(memory_format=layout)
+    f = torch.ones(1, 1, device=x.device) if f is None else f.detach().to(device=x.device, dtype=torch.float32)
+    separable = f.ndim == 1
+    kx, ky = f.shape[-1], f.shape[0]
+    f = torch.cat([f, f]) if separable else f.contiguous()
+    struct = None if epilogue is None else epilogue.struct()
+    call(
+        _pointer(x), _pointer(f), _pointer(add), _pointer(out), n, channels, height, width, *how.size,
+        int(layout is torch.channels_last), kx, ky, int(separable), *how.up, *how.down, how.padding[0], how.padding[2],
+        int(how.flip), how.gain, None if struct is None else ctypes.addressof(struct),
+    )  # fmt: skip
+    return out
+
+
+def epilogue(x: Tensor, what: Epilogue, *, inplace: bool = False) -> Tensor | None:
+    """Apply an epilogue to ``x`` [N, C, H, W], or overwrite it where it is dense and ``inplace``."""
+    call = _function("le_epilogue", x)
+    if call is None or x.dtype == torch.float64:
+        return None
+    layout = memory_format(x)
+    x = x.contiguous(memory_format=layout)
+    out = x if inplace else torch.empty_like(x, memory_format=layout)
+    struct = what.struct()
+    call(_pointer(x), _pointer(out), *x.shape, int(layout is torch.channels_last), ctypes.addressof(struct))
+    return out
+
+
+def epilogue_grad(
+    dy: Tensor, y: Tensor, what: Epilogue, *, want_noise: bool
+) -> tuple[Tensor, Tensor, Tensor | None] | None:
+    """Gradient of `epilogue` from its output ``y``: (dx, dscale [N, C], dnoise [N, 1, H, W] or None).
+
+    Only for "linear" and "lrelu" with positive alpha and gain, without ``post``; channels-last.
+    """
+    call = _function("le_epilogue_grad", y)
+    if call is None or y.dtype == torch.float64:
+        return None
+    y = y.contiguous(memory_format=torch.channels_last)
+    dy = dy.to(y.dtype).contiguous(memory_format=torch.channels_last)
+    n, channels, height, width = y.shape
+    parts = _parts(n, height * width, y)
+    dx = torch.empty_like(y, memory_format=torch.channels_last)
+    sums = torch.empty(parts, n, channels, dtype=torch.float32, device=y.device)
+    noise = torch.empty(n, 1, height, width, dtype=torch.float32, device=y.device) if want_noise else None
+    struct = what.struct()
+    operands = [_pointer(t) for t in (dy, y, dx, sums, noise)]
+    call(*operands, n, channels, height, width, parts, ctypes.addressof(struct))
+    return dx, sums.sum(dim=0), noise
+
+
+def modulation_grad(g: Tensor, x: Tensor, styles: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Gradient of ``x * styles[:, :, None, None]`` from ``g``: (dx, dstyles [N, C]); channels-last."""
+    call = _function("le_modulation_grad", x)
+    if call is None or x.dtype == torch.float64:
+        return None
+    x = x.contiguous(memory_format=torch.channels_last)
+    g = g.to(x.dtype).contiguous(memory_format=torch.channels_last)
+    n, channels, height, width = x.shape
+    parts = _parts(n, height * width, x)
+    dx = torch.empty_like(x, memory_format=torch.channels_last)
+    sums = torch.empty(parts, n, channels, dtype=torch.float32, device=x.device)
+    call(*[_pointer(t) for t in (g, x, styles.float().contiguous(), dx, sums)], n, channels, height, width, parts)
+    return dx, sums.sum(dim=0)
+
+
+def _parts(images: int, pixels: int, x: Tensor) -> int:
+    """Into how many parts an image's pixels are cut for reductions; by shape alone, so that results are repeatable."""
+    if x.device.type == "cpu":
+        return max(1, min(16, pixels // 256))
+    return max(1, min(256, pixels // 64))
+
+
+def _function(name: str, x: Tensor) -> Callable[..., None] | None:
+    """The kernel ``name`` for the device and dtype of ``x``, with dtype and stream or thread count filled in."""
+    dtype = _DTYPES.get(x.dtype)
+    if dtype is None or (dtype == 3 and x.device.type != "cpu"):
+        return None
+    library = find(x.device)
+    function = None if library is None else getattr(library, name, None)
+    if function is None:
+        return None
+    if function.argtypes is None:
+        function.argtypes = _SIGNATURES[name]
+    if x.device.type == "cpu":
+        threads = torch.get_num_threads()
+        return lambda *args: _check(name, function(dtype, *args, threads))
+
+    def launch(*args: Any) -> None:
+        with torch.cuda.device(x.device):
+            _check(name, function(dtype, *args, torch.cuda.current_stream().cuda_stream))
+
+    return launch
+
+
+def _check(name: str, status: int) -> None:
+    if status:
+        raise RuntimeError(f"{name} failed with status {status}.")
+
+
+def _pointer(t: Tensor | None) -> int | None:
+    return None if t is None else t.data_ptr()
+
+
+def _product(sizes: torch.Size | tuple[int, ...]) -> int:
+    result = 1
+    for size in sizes:
+        result *= size
+    return result
