@@ -1,0 +1,77 @@
+"""Directions of latent space: labelled latents, linear separation, units, and where to find what is known.
+
+The names below are imported when they are first used; scikit-learn is loaded by the functions that fit.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from latentedit.directions.calibration import Calibration, calibrate
+    from latentedit.directions.direction import Direction, OutOfRangeWarning
+    from latentedit.directions.discover import discover_components, discover_weights
+    from latentedit.directions.fit import FitConfig, fit_direction
+    from latentedit.directions.importing import import_directions
+    from latentedit.directions.labelled import LabelledLatents, SampleConfig, sample_labelled
+    from latentedit.directions.procedure import ProcedureConfig, fit_attributes
+    from latentedit.directions.reaching import Reached, reach
+    from latentedit.directions.store import list_directions, load_direction, save_directions
+
+_HOMES = {
+    "Calibration": "calibration",
+    "Direction": "direction",
+    "FitConfig": "fit",
+    "LabelledLatents": "labelled",
+    "OutOfRangeWarning": "direction",
+    "ProcedureConfig": "procedure",
+    "Reached": "reaching",
+    "SampleConfig": "labelled",
+    "calibrate": "calibration",
+    "discover_components": "discover",
+    "discover_weights": "discover",
+    "fit_attributes": "procedure",
+    "fit_direction": "fit",
+    "import_directions": "importing",
+    "list_directions": "store",
+    "load_direction": "store",
+    "reach": "reaching",
+    "sample_labelled": "labelled",
+    "save_directions": "store",
+}
+
+__all__ = [
+    "Calibration",
+    "Direction",
+    "FitConfig",
+    "LabelledLatents",
+    "OutOfRangeWarning",
+    "ProcedureConfig",
+    "Reached",
+    "SampleConfig",
+    "calibrate",
+    "discover_components",
+    "discover_weights",
+    "fit_attributes",
+    "fit_direction",
+    "import_directions",
+    "list_directions",
+    "load_direction",
+    "reach",
+    "sample_labelled",
+    "save_directions",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

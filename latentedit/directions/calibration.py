@@ -1,0 +1,140 @@
+"""The monotone map between signed distance along a direction and the score of its attribute, in units.
+
+Legend: ``N`` latents, ``K`` knots. Distances are along the unit normal, in units of ``w``. Scores are in the unit of
+the attribute: years, degrees, or a probability in [0,1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentedit.errors import DirectionError
+
+# Beyond the outer knots, open-ended scores go on with the slope of the outer segments for this share of the range.
+MARGIN = 0.25
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Piecewise-linear and strictly increasing: ``scores[k]`` is reached at ``distances[k]``.
+
+    ``bounded`` scores (probabilities) end at the outer knots: more distance gives no more score. Other scores go on
+    linearly, but a distance is never looked for further out than ``MARGIN`` of the range beyond the knots, because
+    nothing was measured there.
+    """
+
+    distances: tuple[float, ...]
+    scores: tuple[float, ...]
+    bounded: bool = False
+    method: str = "labels"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "distances", tuple(float(value) for value in self.distances))
+        object.__setattr__(self, "scores", tuple(float(value) for value in self.scores))
+        same = len(self.distances) == len(self.scores)
+        values = np.array([self.distances, self.scores]) if same else np.zeros((2, 0))
+        if values.shape[1] < 2 or not np.isfinite(values).all() or not (np.diff(values, axis=1) > 0).all():
+            raise DirectionError(
+                f"A calibration needs two or more pairs that increase together, not distances {self.distances!r:.80} "
+                f"with scores {self.scores!r:.80}.",
+                "The file is damaged, or the labels do not change along the direction.",
+            )
+
+    @property
+    def distance_limits(self) -> tuple[float, float]:
+        """Distances between which a score is looked for."""
+        margin = 0.0 if self.bounded else MARGIN * (self.distances[-1] - self.distances[0])
+        return self.distances[0] - margin, self.distances[-1] + margin
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Scores that can be reached: those at ``distance_limits``."""
+        low, high = self.score_at(torch.tensor(self.distance_limits, dtype=torch.float64)).tolist()
+        return low, high
+
+    @property
+    def slope(self) -> float:
+        """Mean change of the score per unit of distance between the outer knots."""
+        return (self.scores[-1] - self.scores[0]) / (self.distances[-1] - self.distances[0])
+
+    def score_at(self, distance: Tensor) -> Tensor:
+        """Scores [N] at signed distances [N]."""
+        return _interpolate(distance, self.distances, self.scores, extend=not self.bounded)
+
+    def distance_at(self, score: Tensor) -> Tensor:
+        """Signed distances [N] at which ``score`` [N] is reached; clamped to ``distance_limits``."""
+        low, high = self.distance_limits
+        return _interpolate(score, self.scores, self.distances, extend=not self.bounded).clamp(low, high)
+
+    def beyond(self, score: Tensor) -> Tensor:
+        """Whether each of ``score`` [N] lies outside ``limits``, so that ``distance_at`` clamps it."""
+        low, high = self.limits
+        slack = 1e-6 * (high - low)
+        return (score < low - slack) | (score > high + slack)
+
+
+def _interpolate(x: Tensor, xs: Iterable[float], ys: Iterable[float], *, extend: bool) -> Tensor:
+    grid = torch.tensor(list(xs), dtype=torch.float64, device=x.device)
+    values = torch.tensor(list(ys), dtype=torch.float64, device=x.device)
+    at = x.double() if extend else x.double().clamp(float(grid[0]), float(grid[-1]))
+    segment = (torch.searchsorted(grid, at.contiguous(), right=True) - 1).clamp(0, len(grid) - 2)
+    share = (at - grid[segment]) / (grid[segment + 1] - grid[segment])
+    result = values[segment] + share * (values[segment + 1] - values[segment])
+    return result.to(x.dtype)
+
+
+def calibrate(
+    distances: np.ndarray,
+    scores: np.ndarray,
+    *,
+    bounded: bool,
+    knots: int = 15,
+    method: str = "labels",
+    weights: np.ndarray | None = None,
+) -> Calibration:
+    """Fit a calibration to pairs of distance [N] and score [N] by isotonic regression (least squares, monotone).
+
+    Many pairs are first condensed to ``knots`` bins of equal counts. Flat stretches at both ends are cut to where the
+    score stops changing, so that "the highest score" means the nearest distance that gives it.
+
+    Raises:
+        DirectionError: fewer than two different distances, or scores that do not rise with the distance.
+    """
+    from sklearn.isotonic import IsotonicRegression
+
+    distances, scores = np.asarray(distances, np.float64), np.asarray(scores, np.float64)
+    weights = np.ones_like(distances) if weights is None else np.asarray(weights, np.float64)
+    order = np.argsort(distances, kind="stable")
+    bins = [part for part in np.array_split(order, min(knots, len(order))) if len(part)]
+    x = np.array([np.average(distances[part], weights=weights[part]) for part in bins])
+    y = np.array([np.average(scores[part], weights=weights[part]) for part in bins])
+    mass = np.array([weights[part].sum() for part in bins])
+    fitted = IsotonicRegression().fit_transform(x, y, sample_weight=mass)
+    total = fitted[-1] - fitted[0] if len(fitted) else 0.0
+    if not total > 0:
+        raise DirectionError(
+            "The scores do not rise with the distance along the direction, so that it has no calibration.",
+            "Use more latents, or labels that differ more.",
+        )
+    first = int(np.nonzero(fitted <= fitted[0] + 0.005 * total)[0][-1])
+    last = int(np.nonzero(fitted >= fitted[-1] - 0.005 * total)[0][0])
+    x, y = _strict(x[first : last + 1], fitted[first : last + 1])
+    return Calibration(tuple(x), tuple(y), bounded=bounded, method=method)
+
+
+def _strict(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Replace every flat step of a non-decreasing curve by its middle, so that the curve has an inverse."""
+    keep_x, keep_y = [], []
+    for value in np.unique(y):
+        same = x[y == value]
+        at_edge = value in (y[0], y[-1])
+        keep_x.append((same[-1] if value == y[0] else same[0]) if at_edge else same.mean())
+        keep_y.append(value)
+    xs, ys = np.array(keep_x), np.array(keep_y)
+    rising = np.concatenate([[True], np.diff(xs) > 1e-9])
+    return xs[rising], ys[rising]

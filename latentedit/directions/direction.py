@@ -1,0 +1,313 @@
+"""A direction of latent space: one file that knows its normal, its units, and the generator it belongs to.
+
+Legend: ``N`` latents, ``L`` style layers. ``ws`` is [N, L, w_dim]. A *distance* is signed, along the unit normal, from
+the separating hyperplane; a *score* is the attribute in its unit (years, degrees, probability).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from latentedit.directions.calibration import Calibration
+from latentedit.errors import DirectionError, FingerprintError, LatentError, LayerError
+
+if TYPE_CHECKING:
+    from latentedit.checkpoints import Model
+
+FORMAT = "latentedit"
+KIND = "direction"
+PROBABILITY = "probability"
+
+
+class OutOfRangeWarning(UserWarning):
+    """An amount beyond what a direction reaches; the edit goes as far as was measured and no further."""
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """A unit normal in W, or one per layer, with what is known of it.
+
+    Attributes:
+        name: what users type (``age``, ``smile``, ...).
+        normal: float32 [w_dim], or [L, w_dim] with a root-mean-square row norm of 1. Moving by a distance d adds
+            ``d * normal`` to every acting layer.
+        intercept: the hyperplane is ``normal . w + intercept = 0``.
+        layers: style layers that it acts on; None means all.
+        unit: "years" or "degrees" (amounts are changes), "probability" (amounts are target scores), or any other
+            word (amounts are changes); "distance" where nothing is known.
+        calibration: score against distance; None where nothing was measured.
+        accuracy: share of held-out samples on the right side of the separating hyperplane.
+        cosines: |cos| of the normal with other directions by name.
+        fingerprint: of the generator it belongs to; None when unknown.
+        svm_normal: unit normal [w_dim] of the separating hyperplane, where ``normal`` was conditioned; else None.
+        metrics: further measured figures. settings: how it was fitted. Both hold JSON values only.
+    """
+
+    name: str
+    normal: Tensor
+    intercept: float = 0.0
+    layers: tuple[int, ...] | None = None
+    unit: str = "distance"
+    calibration: Calibration | None = None
+    accuracy: float | None = None
+    cosines: Mapping[str, float] = field(default_factory=dict)
+    fingerprint: str | None = None
+    svm_normal: Tensor | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        normal = torch.as_tensor(self.normal).detach().to("cpu", torch.float32)
+        if normal.ndim not in (1, 2) or normal.numel() == 0:
+            raise DirectionError(
+                f"The normal of direction {self.name!r} has shape {list(normal.shape)}.",
+                "It must be [w_dim] or [layers, w_dim].",
+            )
+        norm = normal.double().square().sum(-1).mean().sqrt()
+        if not torch.isfinite(norm) or norm == 0:
+            raise DirectionError(f"The normal of direction {self.name!r} is zero or not finite.", "Fit it again.")
+        object.__setattr__(self, "normal", (normal.double() / norm).float())
+        if self.layers is not None:
+            object.__setattr__(self, "layers", tuple(sorted({int(layer) for layer in self.layers})))
+
+    @property
+    def w_dim(self) -> int:
+        return self.normal.shape[-1]
+
+    @property
+    def is_target(self) -> bool:
+        """Whether amounts are target scores (probabilities) rather than changes."""
+        return self.unit == PROBABILITY
+
+    # -- geometry -----------------------------------------------------------------------------------------------------
+
+    def acting_layers(self, num_ws: int, layers: tuple[int, ...] | None = None) -> tuple[int, ...]:
+        """Layers that an edit changes: ``layers`` if given, else those of the direction, else all ``num_ws``."""
+        chosen = self.layers if layers is None else tuple(layers)
+        chosen = tuple(range(num_ws)) if chosen is None else chosen
+        if not chosen or min(chosen) < 0 or max(chosen) >= num_ws:
+            raise LayerError(
+                f"Direction {self.name!r} is to act on layers {list(chosen)}, but the latents have {num_ws}.",
+                f"Choose among 0-{num_ws - 1}.",
+            )
+        return chosen
+
+    def _rows(self, ws: Tensor, layers: tuple[int, ...] | None) -> tuple[tuple[int, ...], Tensor]:
+        if ws.ndim != 3 or ws.shape[-1] != self.w_dim:
+            raise LatentError(
+                f"Direction {self.name!r} has w_dim {self.w_dim}, but the latents have shape {list(ws.shape)}.",
+                "It belongs to another generator; fit or import one for this generator.",
+            )
+        if self.normal.ndim == 2 and self.normal.shape[0] != ws.shape[1]:
+            raise LatentError(
+                f"Direction {self.name!r} has {self.normal.shape[0]} layers, but the latents have {ws.shape[1]}.",
+                "It belongs to a generator of another resolution.",
+            )
+        acting = self.acting_layers(ws.shape[1], layers)
+        normal = self.normal.to(ws.device, ws.dtype)
+        rows = normal[list(acting)] if normal.ndim == 2 else normal.expand(len(acting), -1)
+        return acting, rows
+
+    def distance(self, ws: Tensor, *, layers: tuple[int, ...] | None = None) -> Tensor:
+        """Signed distances [N] of ``ws``: the mean over the acting layers; moving by d adds exactly d."""
+        acting, rows = self._rows(ws, layers)
+        along = (ws[:, list(acting)] * rows).sum((1, 2)) / rows.square().sum()
+        return along + self.intercept
+
+    def displacement(self, ws: Tensor, distance: Tensor | float, *, layers: tuple[int, ...] | None = None) -> Tensor:
+        """What to add [N, L, w_dim] to ``ws`` to move it by ``distance`` (a number, or [N])."""
+        acting, rows = self._rows(ws, layers)
+        amount = torch.as_tensor(distance, dtype=ws.dtype, device=ws.device).expand(ws.shape[0])
+        delta = torch.zeros_like(ws)
+        delta[:, list(acting)] = amount[:, None, None] * rows
+        return delta
+
+    # -- units --------------------------------------------------------------------------------------------------------
+
+    def score(self, ws: Tensor) -> Tensor:
+        """Scores [N] that the calibration expects for ``ws``, without rendering.
+
+        Raises:
+            DirectionError: the direction has no calibration.
+        """
+        return self._calibrated().score_at(self.distance(ws))
+
+    def distance_for(
+        self,
+        ws: Tensor,
+        amount: Tensor | float,
+        *,
+        current: Tensor | None = None,
+        layers: tuple[int, ...] | None = None,
+    ) -> Tensor:
+        """How far [N] to move ``ws`` for ``amount``: a change in units, or a target score for probabilities.
+
+        ``current`` [N] are scores measured on the rendered latents; without them the calibration's expectation from
+        the distance is the start. An amount beyond the measured range is clamped, with an `OutOfRangeWarning`.
+
+        Raises:
+            DirectionError: no calibration, an amount that is not finite, or a probability outside [0,1].
+        """
+        calibration = self._calibrated()
+        wanted = torch.as_tensor(amount, dtype=ws.dtype, device=ws.device).expand(ws.shape[0])
+        self._check_amount(wanted)
+        at = self.distance(ws, layers=layers)
+        start = at if current is None else self._start(at, current.to(ws.device, ws.dtype))
+        score = calibration.score_at(start) if current is None else current.to(ws.device, ws.dtype)
+        target = wanted if self.is_target else score + wanted
+        if bool(calibration.beyond(target).any()):
+            warnings.warn(self._range_note(target), OutOfRangeWarning, stacklevel=2)
+        return calibration.distance_at(target) - start
+
+    def offset(
+        self,
+        ws: Tensor,
+        amount: Tensor | float,
+        *,
+        current: Tensor | None = None,
+        layers: tuple[int, ...] | None = None,
+    ) -> Tensor:
+        """What to add [N, L, w_dim] to ``ws`` for ``amount`` in units; arguments as in `distance_for`."""
+        return self.displacement(ws, self.distance_for(ws, amount, current=current, layers=layers), layers=layers)
+
+    def _start(self, at: Tensor, current: Tensor) -> Tensor:
+        """Where on the curve latents stand whose measured score is ``current`` [N].
+
+        At a saturated score the curve cannot tell how far beyond its end they are; their own distance can.
+        """
+        calibration = self._calibrated()
+        start = calibration.distance_at(current)
+        low, high = calibration.distance_limits
+        start = torch.where(start >= high, torch.maximum(start, at), start)
+        return torch.where(start <= low, torch.minimum(start, at), start)
+
+    def _calibrated(self) -> Calibration:
+        if self.calibration is None:
+            raise DirectionError(
+                f"Direction {self.name!r} has no calibration, so that amounts in units mean nothing.",
+                f"Give a raw distance along its normal (distance={{{self.name!r}: 2.0}}, or --distance "
+                f"{self.name}=2), or fit it.",
+            )
+        return self.calibration
+
+    def _check_amount(self, wanted: Tensor) -> None:
+        if not bool(torch.isfinite(wanted).all()):
+            raise DirectionError(f"The amount for {self.name!r} is not finite.", "Give a number.")
+        if self.is_target and bool(((wanted < 0) | (wanted > 1)).any()):
+            value = float(wanted[((wanted < 0) | (wanted > 1))][0])
+            raise DirectionError(
+                f"{self.name}={value:g} is no score: {self.name} is a probability between 0 and 1.",
+                f"Give the score to reach, for example {self.name}=0.8.",
+            )
+
+    def _range_note(self, target: Tensor) -> str:
+        low, high = self._calibrated().limits
+        worst = float(target[(target - (low + high) / 2).abs().argmax()])
+        unit = "" if self.is_target else f" {self.unit}"
+        return (
+            f"{self.name} would have to reach {worst:.3g}{unit}, but its direction was measured from {low:.3g} to "
+            f"{high:.3g}{unit}; the edit stops there."
+        )
+
+    # -- provenance ---------------------------------------------------------------------------------------------------
+
+    def check(self, fingerprint: str | None) -> None:
+        """Refuse another generator's latents.
+
+        Raises:
+            FingerprintError: both fingerprints are known and differ.
+        """
+        if self.fingerprint and fingerprint and self.fingerprint != fingerprint:
+            raise FingerprintError(
+                f"Direction {self.name!r} belongs to the generator {self.fingerprint}, not to {fingerprint}.",
+                f"Fit one for this generator with `latentedit-direction fit --attr {self.name} --model ...`.",
+            )
+
+    def with_(self, **changes: Any) -> Direction:
+        """A copy with some attributes changed."""
+        return replace(self, **changes)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the direction to one ``.safetensors`` file that describes itself, and return its path.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        from safetensors.torch import save_file
+
+        from latentedit.files import atomic_path
+
+        tensors = {"normal": self.normal.contiguous()}
+        if self.svm_normal is not None:
+            tensors["svm_normal"] = self.svm_normal.detach().to("cpu", torch.float32).contiguous()
+        described = {
+            key: getattr(self, key)
+            for key in ("name", "intercept", "layers", "unit", "accuracy", "cosines", "metrics", "settings")
+        }
+        described["calibration"] = None if self.calibration is None else asdict(self.calibration)
+        metadata = {
+            "format": FORMAT,
+            "kind": KIND,
+            "fingerprint": self.fingerprint or "",
+            "config": json.dumps(described, sort_keys=True),
+        }
+        target = Path(path)
+        target = target if target.suffix == ".safetensors" else target.with_name(target.name + ".safetensors")
+        with atomic_path(target) as temporary:
+            save_file(tensors, temporary, metadata=metadata)
+        return target
+
+    @classmethod
+    def load(cls, source: str | os.PathLike[str], model: Model | str | os.PathLike[str] | None = None) -> Direction:
+        """Read a direction by name (``"age"``, of ``model`` or the embedded one) or from a file.
+
+        Raises:
+            DirectionError: no such name or file (the known names are listed), or no direction file.
+            FingerprintError: it belongs to another generator than that of ``model``.
+        """
+        from latentedit.directions.store import load_direction
+
+        return load_direction(source, model)
+
+
+def from_file(path: str | os.PathLike[str]) -> Direction:
+    """Read one direction file without asking whose it is.
+
+    Raises:
+        DirectionError: the file is missing, damaged, or holds something else.
+    """
+    from latentedit.checkpoints.own import read_metadata, read_tensors
+    from latentedit.errors import ModelError
+
+    try:
+        metadata, tensors = read_metadata(path), read_tensors(path)
+    except ModelError as error:
+        raise DirectionError(error.problem, error.remedy) from error
+    if metadata.get("format") != FORMAT or metadata.get("kind") != KIND or "normal" not in tensors:
+        raise DirectionError(
+            f"{str(path)!r} is no direction of latentedit.",
+            "Import directions of other projects with `latentedit-direction import`.",
+        )
+    try:
+        described = json.loads(metadata.get("config", ""))
+        calibration = described.pop("calibration", None)
+        layers = described.pop("layers", None)
+        return Direction(
+            normal=tensors["normal"],
+            svm_normal=tensors.get("svm_normal"),
+            calibration=None if calibration is None else Calibration(**calibration),
+            layers=None if layers is None else tuple(layers),
+            fingerprint=metadata.get("fingerprint") or None,
+            **described,
+        )
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise DirectionError(f"{str(path)!r} is damaged: {error}.", "Copy or fit it again.") from error
