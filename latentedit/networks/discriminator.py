@@ -14,6 +14,8 @@ from latentedit.networks.mapping import MappingNetwork
 class DiscriminatorBlock(nn.Module):
     """Halve the resolution: 3x3 convolution, strided 3x3 convolution, and the image branch of the architecture."""
 
+    resample_filter: Tensor
+
     def __init__(self, resolution: int, config: DiscriminatorConfig) -> None:
         super().__init__()
         first = resolution == config.resolution
@@ -31,9 +33,7 @@ class DiscriminatorBlock(nn.Module):
         self.conv0 = Conv2dLayer(channels, channels, 3, **options)
         self.conv1 = Conv2dLayer(channels, out_channels, 3, down=2, **options)
         if config.architecture == "resnet":
-            self.skip = Conv2dLayer(
-                channels, out_channels, 1, bias=False, down=2, resample_taps=config.resample_taps
-            )
+            self.skip = Conv2dLayer(channels, out_channels, 1, bias=False, down=2, resample_taps=config.resample_taps)
 
     def forward(self, x: Tensor | None, image: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Advance activations and, where the architecture reads the image at each resolution, the image."""

@@ -60,7 +60,7 @@ def resampled_conv2d(
     padding: int = 0,
     flip_weight: bool = True,
 ) -> Tensor:
-    """Convolve ``x`` [N,I,H,W] with ``weight`` [O,I,k,k] and resample it by ``up`` / ``down`` through a low-pass filter.
+    """Convolve ``x`` [N,I,H,W] with ``weight`` [O,I,k,k], resampled by ``up`` / ``down`` through a low-pass filter.
 
     ``padding`` is what a stride-1 convolution of the result's size would need (k // 2 keeps the size).
     ``flip_weight=True`` correlates, as ``torch.nn.functional.conv2d`` does; False convolves in the strict sense.
@@ -137,6 +137,8 @@ def modulated_conv2d(
 
 class Conv2dLayer(nn.Module):
     """Convolution with equalised learning rate, optional resampling, bias, and activation."""
+
+    resample_filter: Tensor
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The mapping network f: Z -> W with truncation (Karras et al. 2019, "A Style-Based Generator Architecture for GANs")."""
+"""The mapping network f: Z -> W with truncation (Karras et al. 2019, "A Style-Based Generator Architecture")."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ class MappingNetwork(nn.Module):
     ``num_ws=None`` returns one vector [N, w_dim] per row (the discriminator's label map), ``z_dim=0`` maps labels
     alone, ``w_avg_beta=None`` keeps no running mean and so allows no truncation.
     """
+
+    w_avg: Tensor
 
     def __init__(
         self,

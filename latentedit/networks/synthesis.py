@@ -22,7 +22,12 @@ NoiseMode = Literal["const", "random", "none"]
 class SynthesisLayer(nn.Module):
     """Modulated 3x3 convolution, noise, bias, activation; ``up=2`` doubles the resolution."""
 
-    def __init__(self, in_channels: int, out_channels: int, resolution: int, config: GeneratorConfig, up: int = 1) -> None:
+    resample_filter: Tensor
+    noise_const: Tensor
+
+    def __init__(
+        self, in_channels: int, out_channels: int, resolution: int, config: GeneratorConfig, up: int = 1
+    ) -> None:
         super().__init__()
         self.resolution = resolution
         self.up = up
@@ -72,6 +77,8 @@ class ToRGBLayer(nn.Module):
 class SynthesisBlock(nn.Module):
     """One resolution: two styled layers (one at 4 px), and the image branch of the architecture."""
 
+    resample_filter: Tensor
+
     def __init__(self, in_channels: int, resolution: int, config: GeneratorConfig) -> None:
         super().__init__()
         out_channels = config.channels(resolution)
@@ -89,9 +96,7 @@ class SynthesisBlock(nn.Module):
         if self.has_torgb:
             self.torgb = ToRGBLayer(out_channels, config)
         if in_channels != 0 and config.architecture == "resnet":
-            self.skip = Conv2dLayer(
-                in_channels, out_channels, 1, bias=False, up=2, resample_taps=config.resample_taps
-            )
+            self.skip = Conv2dLayer(in_channels, out_channels, 1, bias=False, up=2, resample_taps=config.resample_taps)
 
     def forward(
         self, x: Tensor | None, image: Tensor | None, ws: Tensor, noise: list[Tensor | None]
@@ -109,6 +114,7 @@ class SynthesisBlock(nn.Module):
         else:
             x = self.conv0(x.to(self.dtype), next(styles), noise[0])
             x = self.conv1(x, next(styles), noise[1])
+        assert x is not None
         if image is not None:
             image = upsample2d(image, self.resample_filter)
         if self.has_torgb:
@@ -135,7 +141,8 @@ class SynthesisNetwork(nn.Module):
     def noise_shapes(self) -> dict[str, tuple[int, int]]:
         """Names of the noise buffers (``"b8.conv0"``) in layer order, and their pixels (r, r)."""
         names = [f"b{r}.conv{i}" for r in self.config.resolutions for i in (0, 1) if r > 4 or i == 1]
-        return {name: (self._layer(name).resolution,) * 2 for name in names}
+        sides = {name: self._layer(name).resolution for name in names}
+        return {name: (side, side) for name, side in sides.items()}
 
     @property
     def layer_resolutions(self) -> tuple[int, ...]:
@@ -163,7 +170,8 @@ class SynthesisNetwork(nn.Module):
         for r in self.config.resolutions:
             block = getattr(self, f"b{r}")
             taken = block.num_conv + block.has_torgb
-            x, image = block(x, image, ws[:, first : first + taken].to(torch.float32), maps[first : first + block.num_conv])
+            styles = ws[:, first : first + taken].to(torch.float32)
+            x, image = block(x, image, styles, maps[first : first + block.num_conv])
             first += block.num_conv
         assert image is not None
         return image
