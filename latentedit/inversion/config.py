@@ -1,0 +1,112 @@
+"""Settings of an inversion: how far to go, what to compare, and what to keep small."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from latentedit.errors import LatentEditError
+
+Method = Literal["auto", "encoder", "optimize", "hybrid"]
+METHODS: tuple[Method, ...] = ("auto", "encoder", "optimize", "hybrid")
+DEFAULT_STEPS = {"encoder": 0, "hybrid": 200, "optimize": 500}
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+"""A judge of one's own: images and targets [N,3,R,R] in [-1,1] -> distances [N], differentiable in the images."""
+
+
+@dataclass(frozen=True)
+class InversionConfig:
+    """What an inversion does; the defaults suit every method.
+
+    Losses are per photo; their weights multiply a mean over pixels (``pixel_weight``), a perceptual distance
+    (``perceptual_weight``), and a distance of identities (``identity_weight``). ``perceptual`` and ``identity`` are
+    ``"own"`` (the model's perception network), ``"package.module:function"``, a callable, or None for none;
+    ``perceptual`` may also be ``"lpips"``. Both are measured on every ``judge_every``-th step, at that many times
+    their weight.
+
+    Latents move in whitened coordinates of W, in which one unit is one standard deviation: ``learning_rate`` and
+    ``jitter`` are in these units, the same for every generator. ``optimize`` spends ``w_share`` of its steps on one w
+    for all layers; ``spread_weight`` then pulls the w of the layers together (Tov et al. 2021, eq. 2) and
+    ``average_weight`` pulls them towards the average face. ``noise_weight`` keeps the noise maps white (Karras et al.
+    2020, appendix D). A photo whose smoothed loss gained less than the share ``min_gain`` over ``patience`` steps
+    starts to ramp its rate down, and then stops; ``patience`` 0 always takes all steps.
+
+    ``batch_size`` photos descend together, of which ``pass_size`` at a time go through the networks. Kernels round
+    differently for batches of different sizes, and a long descent amplifies that; so passes always have the same size
+    (short ones are filled up), and a photo comes out the same alone and among others. Larger passes pay on a GPU.
+    """
+
+    steps: int | None = None
+    start: Literal["average", "encoder"] = "average"
+    feedback: int = 0
+    refine: Literal["weights"] | None = None
+
+    pixel_weight: float = 1.0
+    pixel_levels: int = 3
+    perceptual: str | Distance | None = "own"
+    perceptual_weight: float = 0.1
+    identity: str | Distance | None = "own"
+    identity_weight: float = 0.05
+    judge_every: int = 4
+
+    w_share: float = 0.3
+    learning_rate: float = 0.1
+    w_learning_rate: float = 0.2
+    ramp_up: float = 0.05
+    ramp_down: float = 0.3
+    jitter: float = 0.3
+    spread_weight: float = 1e-4
+    average_weight: float = 1e-5
+    optimize_noise: bool = True
+    noise_learning_rate: float = 0.05
+    noise_weight: float = 1.0
+    patience: int = 60
+    min_gain: float = 0.01
+
+    weight_rank: int = 4
+    weight_steps: int = 100
+    weight_learning_rate: float = 2e-3
+
+    batch_size: int = 8
+    pass_size: int = 1
+    image_every: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise LatentEditError(f"{name} is {value!r}; it must be at least {least}.", None)
+        for name in ("w_share", "ramp_up", "ramp_down"):
+            if getattr(self, name) > 1:
+                raise LatentEditError(f"{name} is {getattr(self, name)!r}; it is a share from 0 to 1.", None)
+        if self.start not in ("average", "encoder"):
+            raise LatentEditError(f"start is {self.start!r}.", "Choose 'average' or 'encoder'.")
+        if self.refine not in (None, "weights"):
+            raise LatentEditError(f"refine is {self.refine!r}.", "Choose 'weights' or None.")
+
+    def total_steps(self, method: str) -> int:
+        """Steps that ``method`` takes: those asked for, or its default."""
+        return DEFAULT_STEPS[method] if self.steps is None or method == "encoder" else self.steps
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as JSON values; a callable judge is given by its name."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        for name in ("perceptual", "identity"):
+            if callable(values[name]):
+                judge = values[name]
+                values[name] = getattr(judge, "__qualname__", type(judge).__qualname__)
+        return values
+
+
+_LEAST: dict[str, float] = {
+    **dict.fromkeys(("steps", "feedback", "patience", "image_every", "weight_steps"), 0),
+    **dict.fromkeys(("pixel_levels", "judge_every", "batch_size", "pass_size", "weight_rank"), 1),
+    **dict.fromkeys(("pixel_weight", "perceptual_weight", "identity_weight", "spread_weight", "average_weight"), 0),
+    **dict.fromkeys(("noise_weight", "learning_rate", "w_learning_rate", "noise_learning_rate"), 0),
+    **dict.fromkeys(("weight_learning_rate", "jitter", "w_share", "ramp_up", "ramp_down", "min_gain"), 0),
+}
