@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,10 +51,10 @@ class TensorReader:
 
     def __call__(self, stub: Any, name: str) -> torch.Tensor:
         """The tensor of ``stub``; ``name`` is for the message when it is none."""
+        if isinstance(stub, torch.Tensor):
+            return stub.float() if stub.is_floating_point() else stub
         if isinstance(stub, TensorStub):
-            count = 1
-            for n in stub.size:
-                count *= n
+            count = math.prod(stub.size)
         elif isinstance(stub, ArrayStub) and stub.value is not None:
             count = stub.value.size
         else:

@@ -106,6 +106,28 @@ def _load_embedded(device: torch.device) -> Model:
 
 
 def _from_file(path: Path, device: str | torch.device) -> Model:
-    from latentedit.checkpoints.own import load_network
+    """The model in a checkpoint file of any kind; its name is that of the file."""
+    from latentedit.checkpoints.own import FORMAT, load_network, read_metadata
+    from latentedit.checkpoints.recognise import is_safetensors, read_checkpoint
 
-    return Model(name=path.stem, generator=load_network(path, kind="generator", device=device), path=path)
+    if is_safetensors(path):
+        metadata = read_metadata(path)
+        if metadata.get("format") == FORMAT:
+            generator = load_network(path, kind="generator", device=device)
+            return Model(name=path.stem, generator=generator, path=path, fingerprint=metadata["fingerprint"])
+    checkpoint = read_checkpoint(path)
+    origin = repr(str(path))
+    generator = checkpoint.generator.build(origin).to(device)
+    encoder = None if checkpoint.encoder is None else checkpoint.encoder.build(origin).to(device)
+    if getattr(getattr(encoder, "config", None), "iterative", False):
+        _render_average(encoder, generator)
+    return Model(name=path.stem, generator=generator, encoder=encoder, path=path)
+
+
+@torch.no_grad()
+def _render_average(encoder: Any, generator: Any) -> None:
+    """Give a ReStyle encoder the image of the average latent, which its first pass compares the photo with."""
+    from latentedit.images import resize
+
+    image = generator.synthesis(encoder.latent_avg.unsqueeze(0))
+    encoder.average_image.copy_(resize(image, encoder.config.resolution)[0])

@@ -19,11 +19,10 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from latentedit.checkpoints.configs import config_from_json
 from latentedit.errors import ModelError
-from latentedit.files import atomic_path
+from latentedit.files import save_tensors
 
 FORMAT = "latentedit"
 _HALF_MAX = 65504.0
@@ -144,8 +143,7 @@ def save_network(
         **(extra or {}),
     }
     metadata["digest"] = _digest(metadata, stored)
-    with atomic_path(path) as temporary:
-        save_file(stored, temporary, metadata=metadata)
+    save_tensors(path, stored, metadata)
     return digest
 
 
