@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from latentedit.errors import OutputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @contextmanager
@@ -41,6 +46,29 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def save_tensors(
+    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a ``.safetensors`` file atomically, with the same bytes for the same content.
+
+    The library's own writer puts the metadata into a random order; here the header is sorted.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    from safetensors.torch import save
+
+    data = save(dict(tensors), None if metadata is None else dict(metadata))
+    size = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + size]), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    sorted_header = header.encode()
+    sorted_header += b" " * (-len(sorted_header) % 8)
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        stream.write(len(sorted_header).to_bytes(8, "little"))
+        stream.write(sorted_header)
+        stream.write(memoryview(data)[8 + size :])
 
 
 def _umask() -> int:

@@ -242,9 +242,7 @@ class Direction:
         Raises:
             OutputError: the file cannot be written.
         """
-        from safetensors.torch import save_file
-
-        from latentedit.files import atomic_path
+        from latentedit.files import save_tensors
 
         tensors = {"normal": self.normal.contiguous()}
         if self.svm_normal is not None:
@@ -262,8 +260,7 @@ class Direction:
         }
         target = Path(path)
         target = target if target.suffix == ".safetensors" else target.with_name(target.name + ".safetensors")
-        with atomic_path(target) as temporary:
-            save_file(tensors, temporary, metadata=metadata)
+        save_tensors(target, tensors, metadata)
         return target
 
     @classmethod

@@ -17,11 +17,10 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from latentedit.errors import FingerprintError, LatentError
-from latentedit.files import atomic_path
+from latentedit.files import atomic_path, save_tensors
 from latentedit.images import to_pil
 from latentedit.inversion.record import Inversion, PhotoReference, fingerprint_of, render
 from latentedit.latents import check_ws
@@ -56,8 +55,7 @@ def save_inversion(inversion: Inversion, path: str | os.PathLike[str], *, embed_
         metadata["template"] = json.dumps(inversion.aligned.template.to_dict())
     if photo is not None and photo.path is not None:
         metadata |= {"photo_path": photo.path, "photo_sha256": photo.sha256 or ""}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+    save_tensors(path, tensors, metadata)
 
 
 def _tensors(inversion: Inversion) -> dict[str, Tensor]:
