@@ -11,12 +11,13 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from latentedit.errors import ImageError
+from latentedit.errors import ImageError, OutputError
+from latentedit.files import atomic_path
 
 if TYPE_CHECKING:
     import torch
@@ -159,8 +160,8 @@ def to_tensor(images: ImageSource | Sequence[ImageSource], size: int | None = No
     """
     import torch
 
-    several = list(images) if _is_several(images) else [images]
-    arrays = [np.asarray(load_image(image)) for image in several]  # pyright: ignore[reportArgumentType]
+    several = cast("Sequence[ImageSource]", images if _is_several(images) else [images])
+    arrays = [np.asarray(load_image(image)) for image in several]
     if not arrays:
         raise ImageError("There are no images.", "Give at least one.")
     shapes = sorted({array.shape for array in arrays})
@@ -209,3 +210,28 @@ def resize(tensor: torch.Tensor, size: int | tuple[int, int]) -> torch.Tensor:
     if tensor.shape[-2] % height == 0 and tensor.shape[-1] % width == 0:
         return F.avg_pool2d(tensor, (tensor.shape[-2] // height, tensor.shape[-1] // width))
     return F.interpolate(tensor, (height, width), mode="bicubic", align_corners=False, antialias=True)
+
+
+def check_suffix(path: str | os.PathLike[str]) -> None:
+    """Make sure, before the work and not after it, that ``path`` names a format for pictures.
+
+    Raises:
+        OutputError: it does not.
+    """
+    if Image.registered_extensions().get(Path(path).suffix.lower()) not in Image.SAVE:
+        raise OutputError(
+            f"{os.fspath(path)!r} does not say what kind of picture to write.", "End it in .png, .jpg, .webp, or .tif."
+        )
+
+
+def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
+    """Write an image, the format by the suffix of ``path``, whole or not at all.
+
+    Raises:
+        OutputError: a suffix that names no format for pictures, or a place that cannot be written to.
+    """
+    check_suffix(path)
+    lossy = Path(path).suffix.lower() in (".jpg", ".jpeg", ".webp")
+    options: dict[str, Any] = {"quality": 95} if lossy else {}
+    with atomic_path(path) as temporary:
+        image.save(temporary, **options)

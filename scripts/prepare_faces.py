@@ -17,6 +17,7 @@ import click
 from latentedit.errors import LatentEditError
 from latentedit.faces.dataset import TIGHT, FaceSource, PrepareConfig, prepare
 from latentedit.faces.descriptors import describe_shards
+from latentedit.faces.masked import mask_shards
 from latentedit.faces.template import CropTemplate
 
 HELD_SHARES = {"lfw": 0.25, "facemask": 1.0}
@@ -31,6 +32,7 @@ MASKED = {"facemask": {"detector": "auto", "max_overshoot": 0.3}}
 @click.option("--shift", default=TIGHT.shift, show_default=True, help="Move down, in eye-to-mouth lengths.")
 @click.option("--held", default=0.08, show_default=True, help="Share held out by file (lfw 0.25 of the persons).")
 @click.option("--jobs", default=2, show_default=True, help="Processes.")
+@click.option("--masks", is_flag=True, help="Instead, draw masks on a quarter of train and all of held.")
 @click.option("--descriptors", is_flag=True, help="Instead, add dlib's face descriptors to shards that lack them.")
 def main(
     sources: tuple[Path, ...],
@@ -40,6 +42,7 @@ def main(
     shift: float,
     held: float,
     jobs: int,
+    masks: bool,
     descriptors: bool,
 ) -> None:
     config = PrepareConfig(template=CropTemplate(scale, shift), size=size, held_share=held)
@@ -48,6 +51,10 @@ def main(
         overrides.setdefault(name, {}).update(changes)
     totals: dict[str, Counter[str]] = {}
     found = [FaceSource(path) for path in sources]
+    if masks:
+        for name, count in mask_shards([source.name for source in found], outdir, jobs=jobs):
+            click.echo(f"{name}: {count}")
+        return
     if descriptors:
         for name in describe_shards(found, outdir, config, jobs):
             click.echo(name)

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from latentedit.errors import FaceError
-from latentedit.faces.detect import DetectorName, detect
+from latentedit.faces.detect import DetectorName, choose_faces
 from latentedit.faces.template import FFHQ, CropTemplate, side_length
 from latentedit.images import ImageSource, load_image
 
@@ -65,27 +65,22 @@ def align_photo(
     *,
     face: int | Literal["all"] = 1,
     detector: DetectorName = "auto",
+    name: str | None = None,
 ) -> AlignedFace | list[AlignedFace]:
     """Find and cut out a face of ``photo``: by default the largest, ``face=2`` the next, ``"all"`` a list of them all.
+
+    ``name`` is what errors call the photo; by default its path.
 
     Raises:
         ImageError: the photo cannot be read.
         FaceError: it shows no face, or fewer than asked for.
     """
-    name = f"The photo {os.fspath(photo)!r}" if isinstance(photo, (str, os.PathLike)) else "The photo"
+    if name is None and isinstance(photo, (str, os.PathLike)):
+        name = os.fspath(photo)
     image = load_image(photo)
-    found = detect(image, detector=detector)
-    if not found:
-        raise FaceError(
-            f"{name} shows no face that the detector sees.", "Give a photo with a face turned to the camera."
-        )
-    if face == "all":
-        return [align(image, one.landmarks, template, size) for one in found]
-    if not isinstance(face, int) or face < 1:
-        raise FaceError(f"There is no face {face!r}.", 'Count from 1, the largest, or say "all".')
-    if face > len(found):
-        raise FaceError(f"{name} shows {len(found)} face(s), not {face}.", f"Choose 1 to {len(found)}, or all.")
-    return align(image, found[face - 1].landmarks, template, size)
+    found = choose_faces(image, face, detector=detector, name=name)
+    aligned = [align(image, one.landmarks, template, size) for one in found]
+    return aligned if face == "all" else aligned[0]
 
 
 def extract(photo: Image.Image, quad: np.ndarray, size: int) -> Image.Image:

@@ -1,8 +1,8 @@
 """Aligned face data for training: photos of a folder or zip become shards of crops with landmarks and labels.
 
 A shard ``<dataset>-<kkk>`` is ``.npy`` uint8 ``[n,R,R,3]`` (n <= 1000), ``.landmarks.npy`` float32 ``[n,68,2]`` in
-pixel indices of the crops, ``.csv`` with one row per crop, and ``.dropped.csv`` with the photos left out and why. Photos
-are dealt to shards in the order of a hash of their names, so that every shard is a fair sample of its data set.
+pixel indices of the crops, ``.csv`` with one row per crop, and ``.dropped.csv`` with the photos left out and why.
+Photos are dealt to shards in the order of a hash of their names: every shard is a fair sample of its data set.
 """
 
 from __future__ import annotations
@@ -156,8 +156,8 @@ def write_shard(
     shape = (0, config.size, config.size, 3)
     save_array(folder / f"{shard}.npy", np.stack(crops) if crops else np.zeros(shape, np.uint8))
     save_array(folder / f"{shard}.landmarks.npy", np.stack(points) if points else np.zeros((0, 68, 2), np.float32))
-    _write_csv(folder / f"{shard}.dropped.csv", dropped, ("file", "reason"))
-    _write_csv(folder / f"{shard}.csv", rows, FIXED_COLUMNS)  # last: its presence says that the shard is complete
+    write_csv(folder / f"{shard}.dropped.csv", dropped, ("file", "reason"))
+    write_csv(folder / f"{shard}.csv", rows, FIXED_COLUMNS)  # last: its presence says that the shard is complete
     return shard, Counter({"kept": len(rows)}) + Counter(row["reason"] for row in dropped)
 
 
@@ -204,7 +204,7 @@ def write_index(folder: Path) -> int:
     for path in sorted(folder.glob("*-[0-9][0-9][0-9].csv")):
         if "-masked-" not in path.name:
             rows += read_csv(path)
-    _write_csv(folder / "index.csv", rows, FIXED_COLUMNS)
+    write_csv(folder / "index.csv", rows, FIXED_COLUMNS)
     return len(rows)
 
 
@@ -214,7 +214,8 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _write_csv(path: Path, rows: Sequence[dict[str, Any]], first: Sequence[str]) -> None:
+def write_csv(path: Path, rows: Sequence[dict[str, Any]], first: Sequence[str]) -> None:
+    """Write a table whose columns are ``first`` and then whatever else the rows have; missing values stay empty."""
     extra = dict.fromkeys(key for row in rows for key in row if key not in first)
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [*first, *extra], restval="", lineterminator=os.linesep)

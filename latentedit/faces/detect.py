@@ -25,6 +25,7 @@ SMALL_PHOTO = 600
 LARGE_PHOTO = 2000
 """Photos with a longer side above this are searched scaled down to it first."""
 _CNN_SIDE = 700
+_WEAK = 0.1  # share of the best score below which a frontal detection is taken for a pattern in cloth or leaves
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,32 @@ def detect(
     if detector == "cnn" or (detector == "auto" and not faces):
         faces = _search(photo, scales or _cnn_scales(photo), _run_cnn, "cnn")
     return sorted(faces, key=lambda face: -face.area)
+
+
+def choose_faces(
+    photo: Image.Image,
+    face: int | Literal["all"] = 1,
+    *,
+    detector: DetectorName = "auto",
+    name: str | None = None,
+) -> list[DetectedFace]:
+    """The faces asked for: number ``face``, counted from 1, the largest, or all of them. ``name`` is for errors.
+
+    Raises:
+        FaceError: the photo shows no face, or fewer than asked for, or ``face`` is no number from 1 on.
+    """
+    if face != "all" and (isinstance(face, bool) or not isinstance(face, int) or face < 1):
+        raise FaceError(f"There is no face {face!r}.", 'Count from 1, the largest, or say "all".')
+    found = detect(photo, detector=detector)
+    subject = f"The photo {name!r}" if name else "The photo"
+    if not found:
+        raise FaceError(f"{subject} shows no face that the detector sees.", "Give a photo of a face that looks at you.")
+    if face == "all":
+        return found
+    if face > len(found):
+        faces = "1 face" if len(found) == 1 else f"{len(found)} faces"
+        raise FaceError(f"{subject} shows {faces}, so there is no face {face}.", f"Choose 1 to {len(found)}, or all.")
+    return [found[face - 1]]
 
 
 def landmarks_in(photo: Image.Image, box: tuple[float, float, float, float]) -> np.ndarray:
@@ -126,7 +153,8 @@ def _face(photo: Image.Image, rectangle: Any, score: float, scale: float, name: 
 
 def _run_hog(pixels: np.ndarray) -> list[tuple[Any, float]]:
     rectangles, scores, _ = _hog().run(pixels, 0, 0.0)
-    return list(zip(rectangles, scores, strict=True))
+    weak = _WEAK * max(scores, default=0.0)
+    return [(rectangle, score) for rectangle, score in zip(rectangles, scores, strict=True) if score >= weak]
 
 
 def _run_cnn(pixels: np.ndarray) -> list[tuple[Any, float]]:
