@@ -39,8 +39,8 @@ def reach(
     Args:
         amount: as in `Direction.distance_for`: a change in units, or a target score for probabilities.
         measure: scores [N] of latents [N, L, w_dim]; renders and perceives.
-        steps: renderings after the first. Each corrects by the calibration's inverse between the two scores (a secant
-            step in calibrated units), inside the bracket of what was seen; the best distance seen is returned.
+        steps: renderings after the first. Each is a secant step on the scale of the calibration, inside the bracket
+            of what was seen; the best distance seen is returned.
         layers: acts on these instead of the direction's own.
 
     Raises:
@@ -60,13 +60,19 @@ def reach(
     high = torch.full_like(distance, torch.inf)
     low, high = torch.where(start < target, 0, low), torch.where(start >= target, 0, high)
     furthest = 1.5 * (calibration.distances[-1] - calibration.distances[0])
+    goal = calibration.distance_at(target)
+    last, last_at = torch.zeros_like(distance), calibration.distance_at(start)
     for _ in range(steps):
         score = measure(ws + direction.displacement(ws, distance, layers=layers))
         nearer = (score - target).abs() < (best_score - target).abs()
         best, best_score = torch.where(nearer, distance, best), torch.where(nearer, score, best_score)
         low = torch.where(score < target, torch.maximum(low, distance), low)
         high = torch.where(score >= target, torch.minimum(high, distance), high)
-        moved = distance + calibration.distance_at(target) - calibration.distance_at(score)
+        at = calibration.distance_at(score)
+        # How much of a distance arrives on the calibration's scale: 1 for the average face.
+        rate = ((at - last_at) / (distance - last)).nan_to_num(1.0).clamp(0.2, 5.0)
+        moved = distance + (goal - at) / rate
+        last, last_at = distance, at
         both = torch.isfinite(low) & torch.isfinite(high)
         inside = (moved > low) & (moved < high)
         distance = torch.where(both & ~inside, (low + high) / 2, moved).clamp(-furthest, furthest)
