@@ -38,7 +38,8 @@ STORAGES = {
     "BoolStorage": torch.bool,
 }
 _DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in STORAGES.values()}
-_NUMPY_CODES = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
+OBJECT = "O8"
+_NUMPY_CODES = {OBJECT, "f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
 
 
 class StorageStub:
@@ -98,20 +99,31 @@ class DtypeStub(Buildable):
             raise unsafe(machine.origin, "a structured numpy dtype")
         self.order = state[1]
 
+    @property
+    def is_object(self) -> bool:
+        return self.code == OBJECT
+
     def dtype(self) -> np.dtype[Any]:
         return np.dtype(self.order + self.code)
 
 
 class ArrayStub(Buildable):
-    """A numpy array: a view of the file's bytes, known once its state was built."""
+    """A numpy array: a view of the file's bytes, known once its state was built.
+
+    Arrays of objects, in which `numpy.save` hides dictionaries, become plain lists, ``items``.
+    """
 
     def __init__(self) -> None:
         self.value: np.ndarray | None = None
+        self.items: list[Any] | None = None
 
     def build(self, machine: PickleMachine, state: Any) -> None:
         if not isinstance(state, tuple) or len(state) not in (4, 5):
             raise damaged(machine.origin, "a numpy array has a strange state")
         shape, dtype, fortran, data = state[-4:]
+        if isinstance(dtype, DtypeStub) and dtype.is_object and isinstance(data, list):
+            self.items = data
+            return
         self.value = _array(machine, data, dtype, shape, "F" if fortran is True else "C")
 
     def tensor(self) -> torch.Tensor:
@@ -130,7 +142,7 @@ def _shape(machine: PickleMachine, shape: Any) -> tuple[int, ...]:
 
 
 def _array(machine: PickleMachine, data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
-    if not isinstance(dtype, DtypeStub):
+    if not isinstance(dtype, DtypeStub) or dtype.is_object:
         raise unsafe(machine.origin, "a numpy array of objects")
     if isinstance(data, str):
         machine.charge(len(data))

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from latentedit.checkpoints.pickle_globals import NAMES, NESTED, StorageStub, allowed, call
+from latentedit.checkpoints.pickle_globals import NAMES, NESTED, ArrayStub, StorageStub, allowed, call
 from latentedit.checkpoints.pickle_machine import Global, PickleMachine, damaged, unsafe
 from latentedit.errors import ModelError
 
@@ -28,8 +28,13 @@ Fill = Callable[[str, StorageStub], None]
 
 
 def read_pickle(data: memoryview, *, origin: str) -> Any:
-    """The value of the pickle that ``data`` holds (NVIDIA's and TensorFlow's networks), as stand-ins."""
-    return PickleMachine(data, origin=origin, call=call, allowed=allowed).load()
+    """The value of the pickle that ``data`` holds (NVIDIA's and TensorFlow's networks), as stand-ins.
+
+    The array of one object that `numpy.save` wraps around a dictionary is taken off.
+    """
+    value = PickleMachine(data, origin=origin, call=call, allowed=allowed).load()
+    wrapped = isinstance(value, ArrayStub) and value.items is not None and len(value.items) == 1
+    return value.items[0] if wrapped else value
 
 
 def read_archive(data: memoryview, *, origin: str, nested: bool = False) -> Any:

@@ -1,0 +1,165 @@
+"""``latentedit model``: the registry of named models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from latentedit.cli._common import Command, progress
+
+
+@click.group(name="model")
+def command() -> None:
+    """List, show, add, download and remove models; read their cards."""
+
+
+@command.command("list", cls=Command)
+def list_models() -> None:
+    """List the embedded model and the registered ones."""
+    from latentedit.checkpoints import models_folder, registered_names
+    from latentedit.checkpoints.model import read_manifest
+    from latentedit.checkpoints.paths import EMBEDDED, embedded_folder
+
+    folders = [(EMBEDDED, embedded_folder()), *((name, models_folder() / name) for name in registered_names())]
+    for name, folder in folders:
+        if not folder.is_dir():
+            click.echo(f"{name}  missing from the installation")
+            continue
+        manifest = read_manifest(folder)
+        parts = " + ".join(Path(file).stem for file in manifest.get("files", {}))
+        size = sum(entry.get("bytes", 0) for entry in manifest.get("files", {}).values())
+        click.echo(f"{name}  {manifest.get('resolution')} px  {parts}  {size / 1e6:.1f} MB")
+
+
+@command.command("show", cls=Command)
+@click.argument("name", required=False)
+def show(name: str | None) -> None:
+    """Show what a model (name, folder, or checkpoint; default: the embedded one) consists of."""
+    from latentedit.checkpoints import load_model
+
+    model = load_model(name)
+    generator = model.generator
+    count = sum(parameter.numel() for parameter in generator.parameters())
+    rows = {
+        "name": model.name,
+        "from": model.path,
+        "kind": _kind(model),
+        "generator": f"{type(generator).__name__}, {generator.resolution} px, {count / 1e6:.1f} M weights",
+        "latents": f"z {generator.z_dim}, labels {generator.c_dim}, ws {generator.num_ws} x {generator.w_dim}",
+        "fingerprint": model.fingerprint,
+        "encoder": "none" if model.encoder is None else type(model.encoder).__name__,
+        "perception": "none" if model.perception is None else type(model.perception).__name__,
+        "crop": f"scale {model.template.scale:g}, shift {model.template.shift:g} (FFHQ: 1, 0)",
+        "directions": ", ".join(_directions(model)) or "none",
+        "licence": model.licence or "not stated",
+    }
+    for key, value in rows.items():
+        click.echo(f"{key:<12} {value}")
+
+
+def _kind(model: Any) -> str:
+    from latentedit.checkpoints.own import FORMAT, read_metadata
+    from latentedit.checkpoints.recognise import is_safetensors, read_checkpoint
+
+    if model.path is None or model.path.is_dir():
+        return "latentedit model folder"
+    if is_safetensors(model.path) and read_metadata(model.path).get("format") == FORMAT:
+        return "latentedit generator"
+    checkpoint = read_checkpoint(model.path)
+    return "; ".join((checkpoint.kind, *checkpoint.notes))
+
+
+def _directions(model: Any) -> list[str]:
+    return sorted({path.stem for folder in model.direction_folders for path in folder.glob("*.safetensors")})
+
+
+def _template(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+    from latentedit.errors import FaceError
+    from latentedit.faces import FFHQ, CropTemplate
+
+    if value is None or value == "ffhq":
+        return None if value is None else FFHQ
+    try:
+        scale, shift = (float(part) for part in value.split(","))
+        return CropTemplate(scale, shift)
+    except (ValueError, FaceError) as error:
+        raise click.BadParameter(f"{value!r} is neither 'ffhq' nor SCALE,SHIFT such as 0.9,0.05.") from error
+
+
+def _companion_options(function: Any) -> Any:
+    options = [
+        click.option("--encoder", help="Encoder: a pSp-family checkpoint, an encoder.safetensors, or a model."),
+        click.option("--perception", help="Perception network: a perception.safetensors, or a model that has one."),
+        click.option("--template", callback=_template, help="Crop: 'ffhq' or SCALE,SHIFT.  [default: the source's]"),
+        click.option("--directions", type=click.Path(file_okay=False, path_type=Path), help="Folder of directions."),
+        click.option("--card", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its MODEL_CARD.md."),
+        click.option("--licence", help="Terms of the weights, in a few words."),
+        click.option("--half", is_flag=True, help="Store matrices as float16: half the size, rounded weights."),
+        click.option("--replace", is_flag=True, help="Replace a model of that name."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def _add(source: Any, name: str | None, *, half: bool, replace: bool, card: Path | None, **companions: Any) -> None:
+    import torch
+
+    from latentedit.checkpoints.registry import Companions, add_model
+
+    text = None if card is None else card.read_text(encoding="utf-8")
+    dtype = torch.float16 if half else torch.float32
+    model = add_model(source, name, companions=Companions(card=text, **companions), dtype=dtype, overwrite=replace)
+    click.echo(f"registered {model.name}: {model.resolution} px, in {model.path}")
+    click.echo(f"use it with --model {model.name}")
+
+
+@command.command("add", cls=Command)
+@click.argument("path")
+@click.option("--name", help="Name to register it under.  [default: the file's own]")
+@_companion_options
+def add(path: str, name: str | None, **options: Any) -> None:
+    """Register a copy of PATH (checkpoint, folder, or name), with an encoder and more if given.
+
+    A registered model gets new companions by adding it to itself: latentedit model add ffhq --encoder e4e.pt
+    """
+    _add(path, name, **options)
+
+
+@command.command("download", cls=Command)
+@click.argument("name")
+@click.option("--as", "alias", help="Name to register it under.  [default: NAME, or the file's own]")
+@click.option("--sha256", help="Refuse a file with another hash.  [default: the known one, or that of the first time]")
+@_companion_options
+def download(name: str, alias: str | None, sha256: str | None, **options: Any) -> None:
+    """Download NAME (a known model, or an address) and register it. An interrupted download is resumed."""
+    from latentedit.checkpoints.download import KNOWN, fetch, resolve
+    from latentedit.checkpoints.registry import check_name
+
+    known = resolve(name)
+    chosen = check_name(alias or (name if name in KNOWN else Path(known.url).stem))
+    with progress(f"downloading {chosen}") as bar:
+        path = fetch(known, sha256=sha256, progress=lambda done, total: bar.update(done, total))
+    options["licence"] = options["licence"] or known.licence
+    _add(path, chosen, **options)
+    path.unlink(missing_ok=True)
+
+
+@command.command("remove", cls=Command)
+@click.argument("name")
+def remove(name: str) -> None:
+    """Remove a registered model; your own directions of it stay."""
+    from latentedit.checkpoints.registry import remove_model
+
+    click.echo(f"removed {remove_model(name)}")
+
+
+@command.command("card", cls=Command)
+@click.argument("name", required=False)
+def card(name: str | None) -> None:
+    """Print the card of a model (default: the embedded one)."""
+    from latentedit.checkpoints import load_model
+
+    click.echo(load_model(name).require("card"))
