@@ -7,6 +7,20 @@ from __future__ import annotations
 
 from latentedit.cuda_ops.activation import bias_act
 from latentedit.cuda_ops.filters import setup_filter
+from latentedit.cuda_ops.fused import styled_conv, to_image, upsample_add
+from latentedit.cuda_ops.native import BackendReport, backend_report
 from latentedit.cuda_ops.resample import downsample2d, filter2d, upfirdn2d, upsample2d
 
-__all__ = ["bias_act", "downsample2d", "filter2d", "setup_filter", "upfirdn2d", "upsample2d"]
+__all__ = [
+    "BackendReport",
+    "backend_report",
+    "bias_act",
+    "downsample2d",
+    "filter2d",
+    "setup_filter",
+    "styled_conv",
+    "to_image",
+    "upfirdn2d",
+    "upsample2d",
+    "upsample_add",
+]

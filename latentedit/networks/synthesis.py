@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from latentedit.cuda_ops import bias_act, setup_filter, upsample2d
+from latentedit.cuda_ops import bias_act, setup_filter, styled_conv, to_image, upsample2d, upsample_add
 from latentedit.errors import LatentError
 from latentedit.networks.config import GeneratorConfig
 from latentedit.networks.layers import Conv2dLayer, FullyConnectedLayer, modulated_conv2d
@@ -42,6 +42,21 @@ class SynthesisLayer(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None = None, gain: float = 1.0) -> Tensor:
         """``x`` [N,I,r/up,r/up], ``w`` [N,w_dim], ``noise`` broadcastable to [N,1,r,r] before its learnt strength."""
+        clamp = None if self.conv_clamp is None else self.conv_clamp * gain
+        act_gain = gain * 2**0.5 if self.activation in ("relu", "lrelu", "swish") else gain
+        if self._is_frozen():
+            return styled_conv(
+                x,
+                self.weight,
+                self.affine(w),
+                bias=self.bias,
+                noise=None if noise is None else self._scaled(noise),
+                resample_filter=self.resample_filter,
+                up=self.up,
+                act=self.activation,
+                gain=act_gain,
+                clamp=clamp,
+            )
         x = modulated_conv2d(
             x,
             self.weight,
@@ -52,9 +67,18 @@ class SynthesisLayer(nn.Module):
             resample_filter=self.resample_filter,
             flip_weight=self.up == 1,
         )
-        clamp = None if self.conv_clamp is None else self.conv_clamp * gain
-        act_gain = gain * 2**0.5 if self.activation in ("relu", "lrelu", "swish") else gain
         return bias_act(x, self.bias.to(x.dtype), act=self.activation, gain=act_gain, clamp=clamp)
+
+    def _scaled(self, noise: Tensor) -> Tensor:
+        """Noise times its strength, [N or 1,1,r,r]."""
+        noise = noise * self.noise_strength
+        size = (self.resolution, self.resolution)
+        return noise.expand(*noise.shape[:-2], *size).reshape(-1, 1, *size)
+
+    def _is_frozen(self) -> bool:
+        """Whether no gradient is wanted for the parameters: the fused layer then spares it and prepares weights."""
+        learning = self.weight.requires_grad or self.bias.requires_grad
+        return not self.training and not (learning and torch.is_grad_enabled())
 
 
 class ToRGBLayer(nn.Module):
@@ -70,8 +94,9 @@ class ToRGBLayer(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """``x`` [N,I,r,r] -> [N,img_channels,r,r]."""
-        x = modulated_conv2d(x, self.weight, self.affine(w) * self.weight_gain, demodulate=False)
-        return bias_act(x, self.bias.to(x.dtype), clamp=self.conv_clamp)
+        styles = self.affine(w) * self.weight_gain
+        weight = (self.weight.flatten(1) * styles[:, None, :]).to(x.dtype)  # [N,img_channels,I]: smaller than x
+        return bias_act(to_image(x, weight), self.bias.to(x.dtype), clamp=self.conv_clamp)
 
 
 class SynthesisBlock(nn.Module):
@@ -115,11 +140,11 @@ class SynthesisBlock(nn.Module):
             x = self.conv0(x.to(self.dtype), next(styles), noise[0])
             x = self.conv1(x, next(styles), noise[1])
         assert x is not None
-        if image is not None:
-            image = upsample2d(image, self.resample_filter)
         if self.has_torgb:
             y = self.torgb(x, next(styles)).to(torch.float32)
-            image = y if image is None else image + y
+            image = y if image is None else upsample_add(image, self.resample_filter, y)
+        elif image is not None:
+            image = upsample2d(image, self.resample_filter)
         return x, image
 
 
