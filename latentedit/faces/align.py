@@ -92,8 +92,13 @@ def extract(photo: Image.Image, quad: np.ndarray, size: int) -> Image.Image:
     top_left, bottom_left, top_right = quad[0] + 0.5, quad[1] + 0.5, quad[3] + 0.5  # Pillow counts from pixel corners
     right, down = (top_right - top_left) / dense, (bottom_left - top_left) / dense
     matrix = (right[0], down[0], top_left[0], right[1], down[1], top_left[1])
-    crop = region.transform((dense, dense), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC)
-    return crop if factor == 1 else crop.reduce(factor)
+    channels = []
+    for channel in region.split():  # as floats: on bytes Pillow's transform cuts fractions off, which darkens
+        sampled = channel.convert("F").transform(
+            (dense, dense), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC
+        )
+        channels.append(np.asarray(sampled.reduce(factor) if factor > 1 else sampled))
+    return Image.fromarray(np.clip(np.stack(channels, axis=-1) + 0.5, 0, 255).astype(np.uint8))
 
 
 def to_crop(points: np.ndarray, quad: np.ndarray, size: int) -> np.ndarray:
