@@ -1,0 +1,187 @@
+"""`interpolate`: a film from face to face.
+
+Legend: ``F`` frames, ``K`` key faces, ``L`` style layers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from latentedit.editing.easing import Easing, positions
+from latentedit.editing.paths import Curve, along
+from latentedit.editing.subject import Subject, blend_deltas, blend_noise, model_of, subject_of
+from latentedit.errors import LatentError
+from latentedit.images import to_pil
+from latentedit.latents import seed_z
+
+Advance = Callable[[int], object]
+
+
+def interpolate(
+    items: Any,
+    *,
+    frames: int = 60,
+    loop: bool = True,
+    space: Literal["w", "z"] = "w",
+    curve: Curve | None = None,
+    easing: str | Easing | None = None,
+    truncation_psi: float = 0.7,
+    generator: Any = None,
+    model: Any = None,
+) -> Interpolation:
+    """Film the way through ``items``; nothing is rendered before the frames are asked for.
+
+    Args:
+        items: key faces: what `edit` takes, or seeds (whole numbers); in Z, seeds or ``z`` [K,z_dim].
+        frames: of the whole film.
+        loop: go back to the first face, and end one frame before it: the film repeats without a jump or a pause.
+        space: "w" interpolates latents (W+, each layer by itself), "z" what goes into the mapping network.
+        curve: "linear" (default in W+), "slerp" (default in Z), or "cubic": smooth through the key faces.
+        easing: "linear", "smooth", "smoother", "cosine", "in", "out", or a function [F] -> [F], for each stretch
+            between two key faces. None is "smooth" on straight stretches and "linear" on cubic ones, which need no
+            slowing down.
+        truncation_psi: of faces made from seeds or ``z``.
+        generator, model: as for `edit`.
+
+    Raises:
+        LatentError: fewer than two key faces, no frames, an unknown curve, easing or space.
+        FingerprintError: faces of another generator.
+    """
+    if space not in ("w", "z"):
+        raise LatentError(f"space={space!r} is unknown.", "Choose 'w' or 'z'.")
+    curve = curve or ("slerp" if space == "z" else "linear")
+    easing = easing or ("linear" if curve == "cubic" else "smooth")
+    if space == "z":
+        owner = model_of(generator=generator, model=model)
+        keys_z = _read_z(items, owner)
+        at = _positions(len(keys_z), frames, loop, easing)
+        ws = _mapped(owner, along(keys_z, at, curve=curve, loop=loop), truncation_psi)
+        return Interpolation(Subject(owner, ws), np.arange(float(len(at))), "linear", False, loop)
+    keys = _read_keys(items, generator, model, truncation_psi)
+    return Interpolation(keys, _positions(len(keys), frames, loop, easing), curve, loop, loop)
+
+
+@dataclass(frozen=True, eq=False)
+class Interpolation:
+    """A film as key faces and positions between them; frames are rendered when they are asked for, once.
+
+    ``closed`` says whether the path leads from the last key face back to the first, ``loop`` whether the film repeats.
+    """
+
+    keys: Subject
+    at: np.ndarray
+    curve: Curve
+    closed: bool
+    loop: bool
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    @cached_property
+    def ws(self) -> Tensor:
+        """Latents of all frames [F,L,w_dim]."""
+        return along(self.keys.ws, self.at, curve=self.curve, loop=self.closed)
+
+    @cached_property
+    def frames(self) -> list[Image.Image]:
+        """All frames as RGB images of the generator's resolution."""
+        return self.render()
+
+    def subject(self, first: int, last: int) -> Subject:
+        """The frames from ``first`` up to ``last`` (exclusive) as latents with their noise and weight changes."""
+        plain = Subject(self.keys.model, self.ws[first:last])
+        if not self.keys.noise and not self.keys.deltas:
+            return plain
+        before = np.floor(self.at[first:last] + 1e-9).astype(int)
+        shares = self.at[first:last] - before
+        pairs = [(int(b) % len(self.keys), (int(b) + 1) % len(self.keys)) for b in before]
+        noise, deltas = [], []
+        for (one, other), share in zip(pairs, shares, strict=True):
+            a, b = self.keys.take([one]), self.keys.take([other])
+            weight = float(np.clip(share, 0, 1))
+            if self.keys.noise:
+                maps = a.stored_noise()
+                noise.append(blend_noise(maps, b.stored_noise(), dict.fromkeys(maps, weight)))
+            if self.keys.deltas:
+                deltas.append(blend_deltas(a.deltas[0], b.deltas[0], weight))
+        joined = {name: torch.cat([maps[name] for maps in noise]) for name in (noise[0] if noise else {})}
+        return replace(plain, noise=joined, deltas=tuple(deltas))
+
+    def render(self, advance: Advance | None = None, *, batch: int = 16) -> list[Image.Image]:
+        """Render all frames; ``advance`` is called with the number of frames after each batch."""
+        images = []
+        for first in range(0, len(self), batch):
+            images += to_pil(self.subject(first, min(first + batch, len(self))).render(advance))
+        return images
+
+    def save(self, path: str | os.PathLike[str], *, fps: float = 30.0, size: int | None = None) -> Path:
+        """Write the film: ``.gif``, ``.webp``, ``.mp4``, ``.png`` (numbered frames), or a folder.
+
+        ``size`` is the width in pixels to scale to.
+
+        Raises:
+            OutputError: another suffix, or a place that cannot be written to.
+        """
+        from latentedit.media import save_animation
+
+        return save_animation(self.frames, path, fps, loop=self.loop, size=size)
+
+
+def from_seeds(model: Any, seeds: Sequence[int], truncation_psi: float = 0.7) -> Tensor:
+    """Latents [N,L,w_dim] of faces made from seeds, on the model's device."""
+    return _mapped(model, seed_z(list(seeds), model.generator.z_dim), truncation_psi)
+
+
+def _mapped(model: Any, z: Tensor, truncation_psi: float) -> Tensor:
+    generator = model.generator
+    if generator.c_dim:
+        raise LatentError(
+            f"The generator of {model.name!r} is conditional (c_dim {generator.c_dim}).",
+            "Map z with a label yourself, and give the latents.",
+        )
+    with torch.no_grad():
+        return generator.mapping(z.to(model.device), truncation_psi=truncation_psi)
+
+
+def _positions(keys: int, frames: int, loop: bool, easing: str | Easing) -> np.ndarray:
+    if keys < 2:
+        raise LatentError("A film needs at least two faces.", "Give more latents or seeds.")
+    return positions(keys, frames, loop=loop, easing=easing)
+
+
+def _read_z(items: Any, model: Any) -> Tensor:
+    if isinstance(items, (Tensor, np.ndarray)):
+        z = torch.as_tensor(items).float()
+    elif all(isinstance(item, (int, np.integer)) for item in items):
+        z = seed_z([int(item) for item in items], model.generator.z_dim)
+    else:
+        z = torch.stack([torch.as_tensor(item).float().reshape(-1) for item in items])
+    if z.ndim != 2 or z.shape[1] != model.generator.z_dim or not bool(torch.isfinite(z).all()):
+        raise LatentError(f"z has shape {tuple(z.shape)}.", f"Give finite z [K, {model.generator.z_dim}], or seeds.")
+    return z
+
+
+def _read_keys(items: Any, generator: Any, model: Any, truncation_psi: float) -> Subject:
+    if not isinstance(items, (list, tuple)):
+        return subject_of(items, generator=generator, model=model)
+    made = [isinstance(item, (int, np.integer)) for item in items]
+    faces = [item for item, is_seed in zip(items, made, strict=True) if not is_seed]
+    owner = subject_of(faces, generator=generator, model=model).model if faces else None
+    owner = owner or model_of(generator=generator, model=model)
+    return subject_of(
+        [
+            from_seeds(owner, [int(item)], truncation_psi) if seed else item
+            for item, seed in zip(items, made, strict=True)
+        ],
+        model=owner,
+    )

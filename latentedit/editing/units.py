@@ -1,0 +1,113 @@
+"""How far to go: from amounts in units to distances along normals, checked on the face itself.
+
+Legend: ``N`` subjects, ``L`` style layers, ``K`` attributes.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from latentedit.editing.approach import TOLERANCE, Goal, approach, even, even_target
+from latentedit.editing.requests import Request
+from latentedit.editing.result import perceive, score_or_none
+from latentedit.editing.subject import Subject
+
+
+def move(ws: Tensor, steps: Sequence[tuple[Any, Tensor | float]], *, layers: tuple[int, ...] | None = None) -> Tensor:
+    """``ws`` [N,L,w_dim] moved by pairs of `Direction` and distance (a number or [N]); nothing is rendered."""
+    moved = ws
+    for direction, distance in steps:
+        moved = moved + direction.displacement(ws, distance, layers=layers)
+    return moved
+
+
+def find_distances(
+    subject: Subject, requests: Sequence[Request], layers: tuple[int, ...] | None, verify: bool
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Distances [N,K] of all requests, and the target scores [N] of those that were measured."""
+    seen = perceive(subject) if verify and any(r.amount is not None for r in requests) else None
+    columns: list[Tensor] = []
+    targets: dict[str, Tensor] = {}
+    for request in requests:
+        if request.amount is None:
+            assert request.distance is not None
+            columns.append(request.distance)
+            continue
+        current = None if seen is None else score_or_none(seen, request.name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            start = request.direction.distance_for(subject.ws, request.amount, current=current, layers=layers)
+        columns.append(start)
+        if current is not None:
+            targets[request.name] = _target(request, current)
+    distances = torch.stack(columns, dim=1) if columns else subject.ws.new_zeros(len(subject), 0)
+    if seen is not None and targets:
+        distances = _corrected(subject, requests, layers, distances, targets, seen)
+    return distances, targets
+
+
+def _target(request: Request, current: Tensor) -> Tensor:
+    assert request.amount is not None
+    assert request.direction.calibration is not None
+    wanted = request.amount if request.direction.is_target else current + request.amount
+    low, high = request.direction.calibration.limits
+    return wanted.clamp(low, high)
+
+
+def _corrected(
+    subject: Subject,
+    requests: Sequence[Request],
+    layers: tuple[int, ...] | None,
+    distances: Tensor,
+    targets: Mapping[str, Tensor],
+    seen: Any,
+) -> Tensor:
+    """Distances [N,K] after looking at what they do; columns without a target stay as they are."""
+    columns = [k for k, request in enumerate(requests) if request.name in targets]
+    chosen = [requests[k] for k in columns]
+    units = [request.direction.unit for request in chosen]
+
+    def measure(tried: Tensor) -> Tensor:
+        attempt = distances.clone()
+        attempt[:, columns] = tried.to(attempt)
+        ws = move(subject.ws, [(r.direction, attempt[:, k]) for k, r in enumerate(requests)], layers=layers)
+        now = perceive(subject.with_ws(ws))
+        return torch.stack([even(now[r.name], unit) for r, unit in zip(chosen, units, strict=True)], dim=1)
+
+    base = torch.stack([even(seen[r.name], unit) for r, unit in zip(chosen, units, strict=True)], dim=1)
+    wanted = torch.stack([even_target(targets[r.name], unit) for r, unit in zip(chosen, units, strict=True)], dim=1)
+    slopes = torch.tensor([_slope(request) for request in chosen], dtype=torch.float64, device=base.device)
+    limits = torch.tensor([_furthest(request) for request in chosen], dtype=torch.float64, device=base.device)
+    tolerances = torch.tensor([TOLERANCE.get(unit, 1.0) for unit in units], dtype=torch.float64, device=base.device)
+    goal = Goal(
+        base=base,
+        targets=wanted,
+        start=distances[:, columns].double(),
+        slopes=slopes.expand_as(base),
+        limits=limits.expand_as(base),
+        tolerances=tolerances,
+    )
+    found, _ = approach(measure, goal)
+    corrected = distances.clone()
+    corrected[:, columns] = found.to(corrected)
+    return corrected
+
+
+def _slope(request: Request) -> float:
+    """Change of the even score per unit of distance, over the whole measured range."""
+    calibration = request.direction.calibration
+    assert calibration is not None
+    ends = even(torch.tensor([calibration.scores[0], calibration.scores[-1]]), request.direction.unit)
+    return float(ends[1] - ends[0]) / (calibration.distances[-1] - calibration.distances[0])
+
+
+def _furthest(request: Request) -> float:
+    """No edit goes further than from one end of the measured range to the other."""
+    assert request.direction.calibration is not None
+    low, high = request.direction.calibration.distance_limits
+    return high - low
