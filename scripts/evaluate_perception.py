@@ -93,7 +93,7 @@ def main(prepared: Path, outdir: Path, weights: Path | None, sheets: bool) -> No
 
     try:
         network = load_network(weights or embedded_folder() / "perception.safetensors", kind="perception")
-        figures, held = report(network, read_faces(prepared))  # pyright: ignore[reportArgumentType]
+        figures, held = report(network, read_faces(prepared, teacher=False))  # pyright: ignore[reportArgumentType]
     except LatentEditError as error:
         raise click.ClickException(str(error)) from error
     outdir.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import signal
+import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -88,22 +89,50 @@ def draw_curves(metrics: Path, picture: Path) -> None:
 @click.option("--size", default=64, show_default=True, help="Side of the network's input.")
 @click.option("--precision", default="bfloat16", type=click.Choice(["bfloat16", "float32"]), show_default=True)
 @click.option("--report", "report_images", default=25_000, show_default=True, help="Crops between two reports.")
+@click.option(
+    "--repeat",
+    "repeats",
+    multiple=True,
+    metavar="NAME=TIMES",
+    help="How often a data set is drawn per pass (celeba10k=2).",
+)
 @click.option("--device", default="cpu", show_default=True)
+@click.option("--processes", default=1, show_default=True, help="Processes (GPUs) that share every batch.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--export", is_flag=True, help="Calibrate and write perception.safetensors at the end.")
-def main(prepared: Path, outdir: Path, export: bool, device: str, size: int, **options: Any) -> None:
+def main(outdir: Path, processes: int, repeats: tuple[str, ...], size: int, **options: Any) -> None:
+    options["repeats"] = TrainingConfig().repeats | {n: float(t) for n, _, t in (r.partition("=") for r in repeats)}
+    run = {name: options.pop(name) for name in ("prepared", "device", "export")} | {"outdir": outdir}
     config = TrainingConfig(network=PerceptionConfig(size=size), augment=AugmentConfig(size=size), **options)
     outdir.mkdir(parents=True, exist_ok=True)
-    checkpoint, metrics = outdir / "checkpoint.pt", outdir / "metrics.jsonl"
-    try:
-        table = read_faces(prepared)
-        trainer = PerceptionTrainer(table, config, device=device)
-        if checkpoint.exists():
-            trainer.load(checkpoint)
-    except LatentEditError as error:
-        raise click.ClickException(str(error)) from error
-    click.echo(describe_data(table, trainer))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryDirectory() as meeting:
+        context = torch.multiprocessing.get_context("spawn")
+        for rank in range(1, processes):
+            context.Process(target=work, args=(rank, processes, meeting, config, run), daemon=True).start()
+        try:
+            work(0, processes, meeting, config, run)
+        except LatentEditError as error:
+            raise click.ClickException(str(error)) from error
+
+
+def work(rank: int, processes: int, meeting: str, config: TrainingConfig, run: dict[str, Any]) -> None:
+    """One of ``processes`` that train together; process 0 reports, saves and exports."""
+    device = f"cuda:{rank}" if run["device"] == "cuda" and processes > 1 else run["device"]
+    if processes > 1:
+        address = f"file://{meeting}/address"
+        kind = "nccl" if device.startswith("cuda") else "gloo"
+        torch.distributed.init_process_group(kind, init_method=address, rank=rank, world_size=processes)
+    table = read_faces(run["prepared"])
+    trainer = PerceptionTrainer(table, config, device=device, rank=rank, processes=processes)
+    checkpoint, metrics = run["outdir"] / "checkpoint.pt", run["outdir"] / "metrics.jsonl"
+    if checkpoint.exists():
+        trainer.load(checkpoint)
+    if rank:
+        for _ in trainer.run():
+            pass
+        return
+    click.echo(describe_data(table, trainer))
     try:
         for row in trainer.run():
             row |= quick_report(trainer.average, table)
@@ -111,12 +140,12 @@ def main(prepared: Path, outdir: Path, export: bool, device: str, size: int, **o
                 file.write(json.dumps({name: round(value, 5) for name, value in row.items()}) + "\n")
             click.echo(time.strftime("%H:%M:%S ") + "  ".join(f"{name} {value:.4g}" for name, value in row.items()))
             trainer.save(checkpoint)
-            draw_curves(metrics, outdir / "curves.png")
+            draw_curves(metrics, run["outdir"] / "curves.png")
     except KeyboardInterrupt:
         trainer.save(checkpoint)
         raise click.Abort from None
-    if export:
-        export_network(trainer.average, table, outdir / "perception.safetensors")
+    if run["export"]:
+        export_network(trainer.average, table, run["outdir"] / "perception.safetensors")
 
 
 def describe_data(table: Any, trainer: Any) -> str:

@@ -117,7 +117,7 @@ class Perception(Mapping[str, Tensor]):
         return self.probabilities[:, self.names.index(name)] if name in self.names else getattr(self, name)
 
     def __getattr__(self, name: str) -> Tensor:
-        if name.startswith("_") or name not in (*self.__dict__.get("names", ()), *ALIASES):
+        if name.startswith("_") or ALIASES.get(name, name) not in self.__dict__.get("names", ()):
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
         return self[name]
 
@@ -270,7 +270,7 @@ class PerceptionNetwork(nn.Module):
         Differentiable. Call it on a network in evaluation mode.
         """
         features = self.maps(images)
-        heads = {name: value.float() for name, value in self.heads(features[-1]).items()}
+        heads = {name: _at_least_float32(value) for name, value in self.heads(features[-1]).items()}
         yaw, pitch, roll = heads["pose"].unbind(dim=1)
         logits = heads["attributes"] * self.slope + self.offset
         return Perception(
@@ -324,6 +324,10 @@ class PerceptionNetwork(nn.Module):
         for weight, x, y in zip(self.feature_weights, maps_a, maps_b, strict=True):
             total = total + weight * (_unit(x) - _unit(y)).square().sum(dim=1).mean(dim=[1, 2])
         return total
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _unit(x: Tensor) -> Tensor:

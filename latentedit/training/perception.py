@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -136,10 +137,23 @@ def _contrast(predicted: Tensor, wanted: Tensor, negatives: Tensor, temperature:
 
 
 class PerceptionTrainer:
-    """State of a run: the network, its moving average, the optimiser, and how many crops were seen."""
+    """State of a run: the network, its moving average, the optimiser, and how many crops were seen.
 
-    def __init__(self, table: FaceTable, config: TrainingConfig, *, device: str | torch.device = "cpu") -> None:
+    With ``processes`` > 1, ``torch.distributed`` must be initialised; each process takes its share of every batch, and
+    gradients (and the clock) are averaged, so that all hold the same network. Process 0 reports and saves.
+    """
+
+    def __init__(
+        self,
+        table: FaceTable,
+        config: TrainingConfig,
+        *,
+        device: str | torch.device = "cpu",
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
         torch.manual_seed(config.seed)
+        self.rank, self.processes = rank, processes
         self.config, self.table, self.device = config, table, torch.device(device)
         self.network = PerceptionNetwork(config.network).to(self.device, memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
@@ -183,9 +197,10 @@ class PerceptionTrainer:
             number, skip = number + 1, 0
 
     def step(self, rows: np.ndarray) -> dict[str, float]:
-        """One step of the optimiser; returns the losses."""
-        config = self.config
-        rng = torch.Generator().manual_seed(config.seed * 1_000_003 + self.images)
+        """One step of the optimiser on the batch ``rows``; returns the losses."""
+        config, total, began = self.config, len(rows), time.monotonic()
+        rows = rows[self.rank :: self.processes]
+        rng = torch.Generator().manual_seed(config.seed * 1_000_003 + self.images + self.rank)
         batch = augment(self.table.images(rows).to(self.device), config.augment, rng)
         indices = torch.from_numpy(rows).to(self.device)
         self.network.train()
@@ -200,11 +215,27 @@ class PerceptionTrainer:
             group["lr"] = self.rate()
         self.optimiser.zero_grad()
         torch.stack(list(parts.values())).sum().backward()
+        self._share(time.monotonic() - began)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimiser.step()
-        self.images += len(rows)
+        self.images += total
         self._update_average()
         return {name: float(value.detach()) for name, value in parts.items()}
+
+    def _share(self, seconds: float) -> None:
+        """Average the gradients over the processes, and count the time of the step, the same in each."""
+        if self.processes > 1:
+            for parameter in self.network.parameters():  # a head without labels in this share has none
+                parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+            flat = torch.cat([torch.tensor([seconds], device=self.device), *(g.reshape(-1) for g in gradients)])
+            torch.distributed.all_reduce(flat)
+            flat /= self.processes
+            parts = flat[1:].split([g.numel() for g in gradients])
+            for gradient, part in zip(gradients, parts, strict=True):
+                gradient.copy_(part.view_as(gradient))
+            seconds = flat[0].item()
+        self.seconds += seconds
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -221,10 +252,8 @@ class PerceptionTrainer:
         for rows in self.batches():
             if self.progress >= 1:
                 break
-            start = time.monotonic()
             for name, value in self.step(rows).items():
                 totals[name] = totals.get(name, 0.0) + value * len(rows)
-            self.seconds += time.monotonic() - start
             seen += len(rows)
             if self.images - mark >= self.config.report_images or self.progress >= 1:
                 means = {name: value / seen for name, value in totals.items()}

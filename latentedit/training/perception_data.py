@@ -107,21 +107,24 @@ def _read_rows(folder: Path) -> list[tuple[str, dict[str, str], bool]]:
     for path in paths:
         if "-masked-" in path.name:
             with path.open(newline="", encoding="utf-8") as file:
-                for index, row in enumerate(csv.DictReader(file)):
+                for row in csv.DictReader(file):
                     shard, number = masked_source(row)
                     if (shard, number) in sources:
-                        own = {**sources[shard, number], "row": str(row.get("row", index)), "source": shard}
-                        rows.append((path.stem, own | {"source_row": str(number)}, True))
+                        own = {"row": row["row"], "source": shard, "source_row": str(number)}
+                        rows.append((path.stem, sources[shard, number] | own, True))
     return rows
 
 
 def masked_source(row: dict[str, str]) -> tuple[str, int]:
     """Shard name and row of the crop that a masked variant was drawn on."""
-    return f"{row['dataset'].removesuffix('-masked')}-{int(row['source_shard']):03d}", int(row["source_row"])
+    return f"{row['dataset']}-{row['shard']}", int(row["source_row"])
 
 
-def read_faces(folder: Path, *, descriptors: str = "identity", dimensions: int = 128) -> FaceTable:
+def read_faces(folder: Path, *, teacher: bool = True, dimensions: int = 128) -> FaceTable:
     """Every prepared crop of ``folder`` with its labels.
+
+    Descriptors are those that the crops themselves gave (``teacher/identity-<shard>.npy``), else those of the photos
+    (``identity-<shard>.npy``); with ``teacher=False`` the other way round.
 
     Raises:
         LatentEditError: nothing prepared there.
@@ -129,7 +132,9 @@ def read_faces(folder: Path, *, descriptors: str = "identity", dimensions: int =
     rows = _read_rows(folder)
     shards = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in dict.fromkeys(r[0] for r in rows)}
     points = {name: _optional(folder / f"{name}.landmarks.npy") for name in shards}
-    known = {name: _optional(folder / f"{descriptors}-{name}.npy") for name in shards}
+    places = [folder / "teacher", folder] if teacher else [folder, folder / "teacher"]
+    found = {name: [_optional(place / f"identity-{name}.npy") for place in places] for name in shards}
+    known = {name: next((table for table in tables if table is not None), None) for name, tables in found.items()}
 
     def lookup(tables: dict[str, np.ndarray | None], shard: str, row: dict[str, str], empty: np.ndarray) -> np.ndarray:
         if "source" in row:
