@@ -108,7 +108,7 @@ def _composite(
     warped = _sample(layers, where)
     if dense > 1:
         warped = warped.reshape(height, dense, width, dense, 4).mean((1, 3))
-    sharpness = _blur_of(patch)
+    sharpness = blur_of(patch)
     cover = gaussian_filter(warped[..., 3], sharpness)
     color = gaussian_filter(warped[..., :3] * warped[..., 3:], (sharpness, sharpness, 0))
     color = color / np.maximum(cover, 1e-4)[..., None]
@@ -211,15 +211,19 @@ def _shadow(cover: np.ndarray, light: _Light, unit: float) -> np.ndarray:
     return np.clip(0.20 * near + 0.16 * gaussian_filter(away, 0.05 * unit), 0, 0.4)
 
 
-def _blur_of(patch: np.ndarray) -> float:
-    """Blur of the photo in pixels (sigma), from how much its sharpest edges lose when it is blurred once more."""
+def blur_of(patch: np.ndarray) -> float:
+    """Sigma in pixels with which a mask must be blurred to look as sharp as ``patch`` [h,w,3].
+
+    The photo's own blur follows from how much its sharpest edges lose when it is blurred once more (Zhuo and Sim 2011,
+    Pattern Recognition 44); a mask's hem is sharper than the edges of a face, so less than all of it is used.
+    """
     luma = patch.mean(-1)
     known = 1.0
     before = _slope(gaussian_filter(luma, 0.3))
     after = _slope(gaussian_filter(luma, known))
     strong = before > np.percentile(before, 97)
     ratio = float(np.median(before[strong] / np.maximum(after[strong], 1e-5))) if strong.any() else 1.5
-    return float(np.clip(known / np.sqrt(max(ratio, 1.02) ** 2 - 1), 0.35, 4.0)) * 0.6
+    return float(np.clip(known / np.sqrt(max(ratio, 1.02) ** 2 - 1), 0.35, 4.0)) * 0.7
 
 
 def _slope(luma: np.ndarray) -> np.ndarray:
