@@ -52,7 +52,7 @@ def align(photo: Image.Image, landmarks: np.ndarray, template: CropTemplate = FF
     """
     if size < 1:
         raise FaceError(f"A crop of {size} pixels is none.", "Give a size of at least 1.")
-    photo = photo if photo.mode == "RGB" else photo.convert("RGB")
+    photo = photo if photo.mode == "RGB" else load_image(photo)
     quad = template.quad(landmarks)
     points = np.asarray(landmarks, dtype=np.float64)
     return AlignedFace(extract(photo, quad, size), quad, points, template, photo)

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from latentedit.errors import FaceError, MissingExtraError
+from latentedit.images import load_image
 
 DetectorName = Literal["auto", "hog", "cnn"]
 
@@ -59,7 +60,7 @@ def detect(
     """
     if detector not in ("auto", "hog", "cnn"):
         raise FaceError(f"There is no detector {detector!r}.", "Choose auto, hog, or cnn.")
-    photo = photo if photo.mode == "RGB" else photo.convert("RGB")
+    photo = photo if photo.mode == "RGB" else load_image(photo)
     faces: list[DetectedFace] = []
     if min(photo.size) < 8:
         return faces

@@ -18,6 +18,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from latentedit.errors import FaceError
 from latentedit.faces.mask_art import MEAN_FACE, ORIGIN, SPAN, MaskSheet, draw_sheet
 from latentedit.faces.mask_styles import Color, MaskKind, MaskStyle, random_style
+from latentedit.images import load_image
 
 __all__ = ["DrawnMask", "MaskKind", "MaskStyle", "draw_mask", "random_style"]
 
@@ -65,7 +66,7 @@ def draw_mask(
     if style is None:
         style = random_style(rng, kind, under_nose=under_nose)
         style = style if color is None else replace(style, color=color, pattern="plain")
-    rgb = photo.convert("RGB")
+    rgb = photo if photo.mode == "RGB" else load_image(photo)
     left, right = points[36:42].mean(0), points[42:48].mean(0)
     unit = float(np.hypot(*(right - left)))
     if unit < 2:

@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 from latentedit.errors import FaceError
 from latentedit.faces.align import AlignedFace, extract, to_crop
 from latentedit.faces.template import side_length
-from latentedit.images import to_uint8
+from latentedit.images import load_image, to_uint8
 
 if TYPE_CHECKING:
     import torch
@@ -65,7 +65,7 @@ def paste_back(
     if not 0 < feather <= 0.5:
         raise FaceError(f"feather={feather} is out of range.", "Give a share above 0 and up to 0.5.")
     new = _as_array(edited)
-    base = target.convert("RGB")
+    base = target if target.mode == "RGB" else load_image(target)
     old = np.asarray(extract(base, aligned.quad, len(new)), dtype=np.float32)
     change = new - old
     if match_color:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ import torch
 from PIL import Image
 
 from latentedit.errors import FaceError
-from latentedit.faces import FFHQ, AlignedFace, CropTemplate, align, paste_back
+from latentedit.faces import FFHQ, AlignedFace, CropTemplate, align, align_photo, paste_back
 from latentedit.faces.align import to_crop
 from latentedit.faces.detect import DetectedFace
 from latentedit.faces.paste import blend_weight
+from latentedit.images import load_image
 
 TIGHT = CropTemplate(0.55, 0.2)
 NAMES = ("astronaut.png", "portrait_b.jpg", "two_people.jpg")
@@ -144,6 +146,38 @@ def test_second_face_goes_into_the_photo_of_the_first(
         x, y = face.quad.mean(0).round().astype(int)
         assert changed[y, x]
     assert difference(twice, once)[weights(first) > 0].max() == 0
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "L", "I;16", "CMYK"])
+def test_photos_of_any_mode(
+    photos: dict[str, Image.Image], faces: dict[str, list[DetectedFace]], tmp_path: Path, mode: str
+) -> None:
+    path = tmp_path / "photo.tif"
+    if mode == "I;16":
+        grey = np.asarray(photos["astronaut.png"].convert("L")).astype(np.uint16) * 257
+        Image.fromarray(grey).save(path)
+    else:
+        photo = photos["astronaut.png"].convert(mode)
+        if mode == "RGBA":
+            photo.putalpha(Image.linear_gradient("L").resize(photo.size).point(lambda v: max(v, 200)))
+        photo.save(path)
+    shown = load_image(path)
+    face = align_photo(path, TIGHT, 64)
+    assert isinstance(face, AlignedFace)
+    np.testing.assert_allclose(face.quad, TIGHT.quad(faces["astronaut.png"][0].landmarks), atol=6)
+    result = paste_back(face, Image.new("RGB", (64, 64), (200, 30, 30)), match_color=False)
+    assert (result.mode, result.size) == ("RGB", shown.size)
+    assert difference(result, shown)[weights(face) == 0].max() == 0
+    x, y = face.quad.mean(0).round().astype(int).tolist()
+    np.testing.assert_allclose(result.getpixel((x, y)), (200, 30, 30), atol=2)
+    # pasting into the photo as it was opened, in its own mode, gives the same
+    assert (
+        difference(
+            paste_back(face, Image.new("RGB", (64, 64), (200, 30, 30)), match_color=False, photo=Image.open(path)),
+            result,
+        ).max()
+        == 0
+    )
 
 
 def test_weight_profile() -> None:
