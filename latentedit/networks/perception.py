@@ -127,7 +127,8 @@ class Perception(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return 1 + len(POSE) + len(self.names)
 
-    __hash__ = object.__hash__
+    def __hash__(self) -> int:
+        return id(self)
 
     def __eq__(self, other: object) -> bool:
         return self is other

@@ -65,6 +65,8 @@ class DlibFaceNetwork(nn.Module):
         ModelError: a file with other tensors.
     """
 
+    mean: Tensor
+
     def __init__(self, path: Path | None = None, *, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         path = path or model_file("dlib_face_recognition_resnet_model_v1.dat")

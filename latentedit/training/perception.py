@@ -155,7 +155,7 @@ class PerceptionTrainer:
         torch.manual_seed(config.seed)
         self.rank, self.processes = rank, processes
         self.config, self.table, self.device = config, table, torch.device(device)
-        self.network = PerceptionNetwork(config.network).to(self.device, memory_format=torch.channels_last)
+        self.network = PerceptionNetwork(config.network).to(self.device).to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         matrices = [p for p in self.network.parameters() if p.ndim > 1]
         vectors = [p for p in self.network.parameters() if p.ndim <= 1]
@@ -243,7 +243,7 @@ class PerceptionTrainer:
         decay = 0.5 ** (self.config.batch / max(half_life, 1))
         pairs = zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True)
         kept, current = zip(*((a, b) for a, b in pairs if a.is_floating_point()), strict=True)
-        torch._foreach_lerp_(list(kept), list(current), 1 - decay)
+        torch._foreach_lerp_(list(kept), list(current), 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
     def run(self) -> Iterator[dict[str, float]]:
         """Train to the end of the schedule; yields mean losses and speed every ``report_images`` crops."""
