@@ -15,37 +15,11 @@ import torch
 from torch import Tensor
 
 from latentedit.cuda_ops.activation_reference import ACTIVATIONS
+from latentedit.cuda_ops.interface import EpilogueStruct
 from latentedit.cuda_ops.native import find
 from latentedit.cuda_ops.weights import prepared
 
 _DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2, torch.float64: 3}
-_I, _L, _D, _P = ctypes.c_int, ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
-_SIGNATURES: dict[str, list[Any]] = {
-    "le_bias_act": [_I, _I, *[_P] * 6, _L, _L, _L, _I, _D, _D, _D, _L],
-    "le_upfirdn2d": [_I, *[_P] * 4, *[_L] * 6, *[_I] * 11, ctypes.c_float, _P, _L],
-    "le_epilogue": [_I, _P, _P, *[_L] * 4, _I, _P, _L],
-    "le_epilogue_grad": [_I, *[_P] * 5, *[_L] * 4, _I, _P, _L],
-    "le_modulation_grad": [_I, *[_P] * 5, *[_L] * 4, _I, _L],
-    "le_winograd_prepare": [_P, _P, _L, _L, _I, _L],
-    "le_winograd": [_P, _P, _P, _P, *[_L] * 5, _P, _L],
-    "le_winograd_fits": [_L, _L],
-}
-
-
-class _EpilogueStruct(ctypes.Structure):
-    _fields_ = (
-        ("scale", _P),
-        ("noise", _P),
-        ("bias", _P),
-        ("post", _P),
-        ("noise_stride", _L),
-        ("act", ctypes.c_int32),
-        ("alpha", ctypes.c_float),
-        ("gain", ctypes.c_float),
-        ("clamp", ctypes.c_float),
-    )
-
-
 @dataclass(frozen=True)
 class Epilogue:
     """What follows a convolution: ``clamp(act(x * scale + noise + bias) * gain) * post``; all tensors float32.
@@ -75,10 +49,10 @@ class Epilogue:
 
         return replace(self, scale=row(self.scale), noise=row(self.noise), post=row(self.post))
 
-    def struct(self) -> _EpilogueStruct:
+    def struct(self) -> EpilogueStruct:
         """The C view; valid while the tensors live."""
         shared = self.noise is None or self.noise.shape[0] == 1
-        return _EpilogueStruct(
+        return EpilogueStruct(
             _pointer(self.scale),
             _pointer(self.noise),
             _pointer(self.bias),
@@ -155,6 +129,11 @@ def upfirdn2d(
     call = _function("le_upfirdn2d", x)
     if call is None or (x.dtype == torch.float64 and epilogue is not None):
         return None
+    if f is not None and f.ndim == 1 and f.numel() > 4 and x.device.type == "cuda" and epilogue is None and add is None:
+        return _two_passes(x, f, how)
+    if epilogue is not None and x.device.type == "cuda" and not ACTIVATIONS[epilogue.act].piecewise_linear:
+        y = upfirdn2d(x, f, how, out=out)  # the fused kernel knows no other activations
+        return None if y is None else _overwrite(y, epilogue)
     layout = memory_format(x)
     x = x.contiguous(memory_format=layout)
     n, channels, height, width = x.shape
@@ -172,6 +151,24 @@ def upfirdn2d(
         int(how.flip), how.gain, None if struct is None else ctypes.addressof(struct),
     )  # fmt: skip
     return out
+
+
+def _overwrite(y: Tensor, what: Epilogue) -> Tensor | None:
+    return epilogue(y, what, inplace=True)
+
+
+def _two_passes(x: Tensor, f: Tensor, how: Resampling) -> Tensor | None:
+    """A long separable filter along x, then along y: the GPU kernel itself would take the whole product of both."""
+    gain = abs(how.gain) ** 0.5
+    px0, px1, py0, py1 = how.padding
+    across = Resampling(
+        (how.up[0], 1), (how.down[0], 1), (px0, px1, 0, 0), how.flip, gain, (x.shape[2], how.size[1])
+    )
+    along = Resampling(
+        (1, how.up[1]), (1, how.down[1]), (0, 0, py0, py1), how.flip, gain if how.gain >= 0 else -gain, how.size
+    )
+    y = upfirdn2d(x, f[None, :], across)
+    return None if y is None else upfirdn2d(y, f[:, None], along)
 
 
 def epilogue(x: Tensor, what: Epilogue, *, inplace: bool = False) -> Tensor | None:
@@ -203,10 +200,13 @@ def epilogue_grad(
     parts = _parts(n, height * width, y)
     dx = torch.empty_like(y, memory_format=torch.channels_last)
     sums = torch.empty(parts, n, channels, dtype=torch.float32, device=y.device)
-    noise = torch.empty(n, 1, height, width, dtype=torch.float32, device=y.device) if want_noise else None
+    groups = channels // find(y.device).le_group(_DTYPES[y.dtype], channels)  # type: ignore[union-attr]
+    noise = torch.empty(n, groups, height, width, dtype=torch.float32, device=y.device) if want_noise else None
     struct = what.struct()
     operands = [_pointer(t) for t in (dy, y, dx, sums, noise)]
     call(*operands, n, channels, height, width, parts, ctypes.addressof(struct))
+    if noise is not None and groups > 1:
+        noise = noise.sum(dim=1, keepdim=True)
     return dx, sums.sum(dim=0), noise
 
 
@@ -248,10 +248,9 @@ def winograd(
     if not eligible or not isinstance(weight, torch.nn.Parameter) or x.shape[2] * x.shape[3] < WINOGRAD_FROM:
         return None
     library = find(x.device)
-    if library is None or (what is not None and what.act not in ("linear", "relu", "lrelu")):
+    if not hasattr(library, "le_winograd") or (what is not None and what.act not in ("linear", "relu", "lrelu")):
         return None
-    for name in ("le_winograd_fits", "le_winograd_prepare", "le_winograd"):
-        getattr(library, name).argtypes = _SIGNATURES[name]
+    assert library is not None
     if not library.le_winograd_fits(channels, out):
         return None
     threads = torch.get_num_threads()
@@ -292,22 +291,22 @@ def _function(name: str, x: Tensor) -> Callable[..., None] | None:
     function = None if library is None else getattr(library, name, None)
     if function is None:
         return None
-    if function.argtypes is None:
-        function.argtypes = _SIGNATURES[name]
     if x.device.type == "cpu":
         threads = torch.get_num_threads()
         return lambda *args: _check(name, function(dtype, *args, threads))
 
     def launch(*args: Any) -> None:
         with torch.cuda.device(x.device):
-            _check(name, function(dtype, *args, torch.cuda.current_stream().cuda_stream))
+            _check(name, function(dtype, *args, torch.cuda.current_stream().cuda_stream), library)
 
     return launch
 
 
-def _check(name: str, status: int) -> None:
+def _check(name: str, status: int, library: ctypes.CDLL | None = None) -> None:
+    if status > 0 and hasattr(library, "le_error"):
+        raise RuntimeError(f"{name} could not be launched: {library.le_error(status).decode()}.")  # type: ignore
     if status:
-        raise RuntimeError(f"{name} failed with status {status}.")
+        raise RuntimeError(f"{name} does not take tensors of this dtype or size.")
 
 
 def _pointer(t: Tensor | None) -> int | None:

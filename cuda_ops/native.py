@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from latentedit.cuda_ops.build import Target, build
+from latentedit.cuda_ops.interface import declare
 from latentedit.errors import BackendError
 
 ABI = 1
@@ -111,7 +112,7 @@ def _judge(target: Target) -> _Verdict:
 def _open(target: Target) -> _Verdict:
     try:
         path = build(target)
-        library = ctypes.CDLL(str(path))
+        library = declare(ctypes.CDLL(str(path)))
         if library.le_abi() != ABI:
             raise OSError(f"it speaks version {library.le_abi()} of the interface, not {ABI}")
     except BackendError as error:

@@ -23,17 +23,17 @@ def upfirdn2d_reference(
         f = torch.ones(1, 1, dtype=torch.float32, device=x.device)
     if gain < 0:
         return -upfirdn2d_reference(x, f, up, down, padding, flip, -gain)
-    f = f.detach() * gain ** (f.ndim / 2)
-    f = (f if flip else f.flip(list(range(f.ndim)))).to(x.dtype)
+    kernel = f.detach() * gain ** (f.ndim / 2)
+    kernel = (kernel if flip else kernel.flip(list(range(kernel.ndim)))).to(x.dtype)
     px0, px1, py0, py1 = padding
     if x.numel() == 0:
-        height = output_size(x.shape[2], up[1], down[1], py0, py1, f.shape[0])
-        width = output_size(x.shape[3], up[0], down[0], px0, px1, f.shape[-1])
+        height = output_size(x.shape[2], up[1], down[1], py0, py1, kernel.shape[0])
+        width = output_size(x.shape[3], up[0], down[0], px0, px1, kernel.shape[-1])
         return x.new_zeros(x.shape[0], x.shape[1], height, width)
-    if f.ndim == 1:
-        x = _filter(x, f[None, :], (up[0], 1), (down[0], 1), (px0, px1, 0, 0))
-        return _filter(x, f[:, None], (1, up[1]), (1, down[1]), (0, 0, py0, py1))
-    return _filter(x, f, up, down, padding)
+    if kernel.ndim == 1:
+        x = _filter(x, kernel[None, :], (up[0], 1), (down[0], 1), (px0, px1, 0, 0))
+        return _filter(x, kernel[:, None], (1, up[1]), (1, down[1]), (0, 0, py0, py1))
+    return _filter(x, kernel, up, down, padding)
 
 
 def _filter(x: Tensor, f: Tensor, up: Pair, down: Pair, padding: Padding) -> Tensor:

@@ -148,6 +148,9 @@ LE_API int le_epilogue_grad(int dtype, const void* dy, const void* y, void* dx, 
     return known ? 0 : 1;
 }
 
+// Channels that one entry of noise_grad sums over.
+LE_API int64_t le_group(int, int64_t channels) { return channels; }
+
 LE_API int le_modulation_grad(int dtype, const void* g, const void* x, const float* scale, void* dx, float* sums, int64_t n,
                               int64_t channels, int64_t height, int64_t width, int parts, int64_t threads) {
     const Shape s{n, channels, height, width};
