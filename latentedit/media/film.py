@@ -126,13 +126,13 @@ def save_mp4(
     arrays = [np.asarray(image) for image in prepare(frames, size)]
     height, width = arrays[0].shape[:2]
     padding = ((0, height % 2), (0, width % 2), (0, 0))
+    settings: dict[str, Any] = {
+        "fps": fps, "codec": "libx264", "quality": None, "macro_block_size": 2, "ffmpeg_log_level": "error",
+        "output_params": ["-crf", str(crf), "-preset", "medium", "-threads", "2", "-movflags", "+faststart",
+                          "-fflags", "+bitexact", "-flags:v", "+bitexact", "-map_metadata", "-1"],
+    }  # fmt: skip
     with atomic_path(path) as temporary:
-        writer = imageio_ffmpeg.write_frames(
-            str(temporary), (width + width % 2, height + height % 2), fps=fps, codec="libx264", quality=None,
-            macro_block_size=2, ffmpeg_log_level="error",
-            output_params=["-crf", str(crf), "-preset", "medium", "-threads", "2", "-movflags", "+faststart",
-                           "-fflags", "+bitexact", "-flags:v", "+bitexact", "-map_metadata", "-1"],
-        )  # fmt: skip
+        writer = imageio_ffmpeg.write_frames(str(temporary), (width + width % 2, height + height % 2), **settings)
         try:
             writer.send(None)
             for array in arrays:

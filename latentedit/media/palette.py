@@ -43,7 +43,7 @@ def _palette(images: list[Image.Image]) -> np.ndarray:
     tiles = [image.resize((min(96, image.width), min(96, image.height)), Image.Resampling.BOX) for image in chosen]
     sample = Image.fromarray(np.concatenate([np.asarray(tile) for tile in tiles]))
     quantised = sample.quantize(_COLOURS, method=Image.Quantize.MEDIANCUT, kmeans=2)
-    used = sorted(index for _, index in quantised.getcolors(256) or [])
+    used = np.unique(np.asarray(quantised))
     colours = np.asarray(quantised.getpalette("RGB"), dtype=np.float32).reshape(-1, 3)
     return np.unique(colours[used], axis=0)
 
@@ -62,7 +62,7 @@ def _mixtures(codes: Sequence[np.ndarray], palette: np.ndarray, count: int) -> n
         occurs[code] = True
     wanted = np.flatnonzero(occurs)
     colours = np.stack([wanted >> 12, wanted >> 6 & 63, wanted & 63], 1).astype(np.float32) * 4 + 2
-    light = palette @ np.float32([0.299, 0.587, 0.114])
+    light = palette @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
     half_norm = 0.5 * (palette**2).sum(1)
     table = np.zeros((1 << 18, count), dtype=np.uint8)
     for start in range(0, len(wanted), 16384):

@@ -121,6 +121,9 @@ class PspEncoder(nn.Module):
     An iterative encoder (ReStyle) starts from ``average_image``; `refine` runs its loop.
     """
 
+    latent_avg: Tensor
+    average_image: Tensor
+
     def __init__(self, config: PspEncoderConfig) -> None:
         super().__init__()
         self.config = config

@@ -103,6 +103,10 @@ class FourierInput(nn.Module):
     ``transform`` [3,3] moves and rotates the picture as a whole: the inverse of the motion, in units of the image.
     """
 
+    transform: Tensor
+    freqs: Tensor
+    phases: Tensor
+
     def __init__(self, w_dim: int, plan: LayerPlan) -> None:
         super().__init__()
         self.plan = plan
@@ -114,6 +118,7 @@ class FourierInput(nn.Module):
         self.affine = FullyConnectedLayer(w_dim, 4)
         with torch.no_grad():
             self.affine.weight.zero_()
+            assert self.affine.bias is not None
             self.affine.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0]))
         self.register_buffer("transform", torch.eye(3))
         self.register_buffer("freqs", freqs)
@@ -151,6 +156,10 @@ class FourierInput(nn.Module):
 
 class AliasFreeLayer(nn.Module):
     """Modulated convolution and `filtered_lrelu`; the image layer is linear and 1x1, without demodulation."""
+
+    magnitude_ema: Tensor
+    up_filter: Tensor
+    down_filter: Tensor
 
     def __init__(self, before: LayerPlan, after: LayerPlan, config: StyleGAN3Config, *, index: int) -> None:
         super().__init__()

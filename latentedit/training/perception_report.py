@@ -211,8 +211,8 @@ def ten_folds(distances: np.ndarray, same: np.ndarray, *, seed: int = 0) -> floa
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Spearman's."""
-    ranks = [np.argsort(np.argsort(x)).astype(float) for x in (a, b)]
-    return float(np.corrcoef(*ranks)[0, 1])
+    ranks = np.stack([np.argsort(np.argsort(x)) for x in (a, b)]).astype(float)
+    return float(np.corrcoef(ranks)[0, 1])
 
 
 def robustness(network: PerceptionNetwork, table: FaceTable, *, most: int = 1500) -> dict[str, dict[str, float]]:
