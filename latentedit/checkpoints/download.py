@@ -15,6 +15,9 @@ from latentedit.checkpoints.paths import data_folder
 from latentedit.errors import LatentEditError, ModelError
 from latentedit.files import atomic_path
 
+CHUNK = 1 << 14
+"""Bytes that are written at a time: at most so many are lost when a connection breaks."""
+
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that are there and the bytes in all, where the server tells."""
 
@@ -128,7 +131,7 @@ class ResumingDownloader:
             self.tag.write_text(response.headers["ETag"])
         done = start
         with self.part.open("ab" if start else "wb") as stream:
-            for piece in response.iter_content(1 << 16):
+            for piece in response.iter_content(CHUNK):
                 stream.write(piece)
                 done += len(piece)
                 if self.progress is not None:

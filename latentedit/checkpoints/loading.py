@@ -37,7 +37,7 @@ def load_model(source: Source = None, *, device: str | torch.device = "cpu") -> 
         return _load_embedded(torch.device(device))
     path = locate(source)
     model = load_folder(path, device=device) if path.is_dir() else _from_file(path, device)
-    if model.perception is None and (embedded_folder() / "perception.safetensors").is_file():
+    if model.perception is None and (embedded_folder() / MANIFEST).is_file():
         model = replace(model, perception=_load_embedded(torch.device(device)).perception)
     return model
 

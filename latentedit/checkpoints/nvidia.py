@@ -84,7 +84,7 @@ def _child(module: Record, *names: str) -> dict[str, Any]:
     for name in names:
         modules = values.get("_modules") if isinstance(values, dict) else None
         child = modules.get(name) if isinstance(modules, dict) else None
-        if not is_module(child):
+        if child is None or not is_module(child):
             return {}
         values = child.state
     return values if isinstance(values, dict) else {}

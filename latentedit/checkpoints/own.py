@@ -72,7 +72,8 @@ def assemble(network: str, config: Any, state: dict[str, torch.Tensor], *, origi
     Names and shapes are compared before any weight is allocated, so that a hostile configuration costs no memory.
 
     Raises:
-        ModelError: names or shapes differ from those of the configuration; the first few are named.
+        ModelError: names or shapes differ from those of the configuration (the first few are named), or values are
+            not finite.
     """
     skeleton = build(network, config)
     expected = skeleton.state_dict()
@@ -90,6 +91,9 @@ def assemble(network: str, config: Any, state: dict[str, torch.Tensor], *, origi
             "The file is damaged or of a variant that is not supported.",
         )
     state = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+    broken = [name for name, value in state.items() if not bool(torch.isfinite(value).all())]
+    if broken:
+        raise ModelError(f"{broken[0]} in {origin} holds values that are not finite.", "The file is damaged.")
     skeleton.load_state_dict(state, assign=True)
     leftover = any(tensor.is_meta for tensor in [*skeleton.parameters(), *skeleton.buffers()])
     if leftover:  # buffers outside the state dict, computed by the constructor

@@ -18,7 +18,7 @@ from typing import Any
 
 from latentedit.errors import LatentEditError, ModelError, UnsafeCheckpointError
 
-MAX_OPCODES = 4_000_000
+MAX_OPCODES = 1_000_000
 MAX_LINE = 1 << 16
 MAX_LONG_BYTES = 256
 _KEY_LIMIT = 1 << 60  # beyond it integers can be made to share one hash

@@ -162,8 +162,8 @@ def to_rosinality(generator: torch.nn.Module) -> dict[str, State | torch.Tensor]
         ModelError: the port has no such network: conditional, not "skip", or not of three image channels.
     """
     config = getattr(generator, "config", None)
-    plain = type(generator).__name__ == "Generator" and config is not None
-    if not plain or config.c_dim or config.architecture != "skip" or config.img_channels != 3:
+    plain = type(generator).__name__ == "Generator"
+    if not plain or config is None or config.c_dim or config.architecture != "skip" or config.img_channels != 3:
         raise ModelError(
             "rosinality's format knows unconditional StyleGAN2 generators of the skip architecture only.",
             "Write latentedit's own format.",

@@ -33,8 +33,9 @@ def read_pickle(data: memoryview, *, origin: str) -> Any:
     The array of one object that `numpy.save` wraps around a dictionary is taken off.
     """
     value = PickleMachine(data, origin=origin, call=call, allowed=allowed).load()
-    wrapped = isinstance(value, ArrayStub) and value.items is not None and len(value.items) == 1
-    return value.items[0] if wrapped else value
+    if isinstance(value, ArrayStub) and value.items is not None and len(value.items) == 1:
+        return value.items[0]
+    return value
 
 
 def read_archive(data: memoryview, *, origin: str, nested: bool = False) -> Any:

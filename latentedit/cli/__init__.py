@@ -28,8 +28,8 @@ COMMANDS: Mapping[str, str] = {
     "mask": "Draw a face mask over the faces in photos.",
     "verify": "Say whether two photos show the same person.",
     "describe": "Say what the perception network sees in photos.",
-    "convert": "Turn a checkpoint of another project into a model folder.",
-    "model": "List, show, and check models.",
+    "convert": "Turn a checkpoint into a model folder or another format, and prove it.",
+    "model": "List, show, add, download and remove models.",
 }
 DIRECTION_COMMANDS: Mapping[str, str] = {
     "fit": "Fit a direction to labelled latents.",

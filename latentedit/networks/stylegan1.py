@@ -136,7 +136,7 @@ class StyleGAN1Layer(nn.Module):
             return F.conv2d(x, weight, padding=1)
         if self.resolution < FUSED_FROM:
             x = F.conv2d(F.interpolate(x, scale_factor=2, mode="nearest"), weight, padding=1)
-        else:  # nearest upsampling and convolution in one: each output pixel sees one of four shifts of the kernel
+        else:  # nearest upsampling and the mirrored kernel in one: an output pixel sees one of the kernel's four shifts
             kernel = F.pad(weight, (1, 1, 1, 1))
             kernel = kernel[:, :, 1:, 1:] + kernel[:, :, :-1, 1:] + kernel[:, :, 1:, :-1] + kernel[:, :, :-1, :-1]
             x = F.conv_transpose2d(x, kernel.transpose(0, 1), stride=2, padding=1)

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from safetensors.torch import save_file
 
 from latentedit.checkpoints import Model, load_model, registered_names, save_model, save_network
-from latentedit.checkpoints.download import Known, fetch, resolve
+from latentedit.checkpoints.download import CHUNK, Known, fetch, resolve
 from latentedit.checkpoints.registry import Companions, add_model, remove_model
 from latentedit.checkpoints.rosinality import to_rosinality
 from latentedit.cli import main
@@ -136,6 +136,7 @@ class Site:
 @pytest.fixture
 def site(checkpoint: Path) -> Iterator[Site]:
     offered = Site(checkpoint.read_bytes())
+    assert len(offered.content) > 3 * CHUNK
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -175,19 +176,19 @@ def test_download_command_registers_the_model(site: Site) -> None:
 
 
 def test_an_interrupted_download_goes_on_where_it_stopped(site: Site) -> None:
-    site.cut = 1000
+    site.cut = 2 * CHUNK + 100
     with pytest.raises(ModelError, match=r"Try again: what has arrived is kept"):
         fetch(Known(site.address, "x"))
     seen: list[tuple[int, int | None]] = []
     path = fetch(Known(site.address, "x"), progress=lambda done, total: seen.append((done, total)))
     assert path.read_bytes() == site.content
-    assert site.ranges == [None, "bytes=1000-"]
+    assert site.ranges == [None, f"bytes={2 * CHUNK}-"]
     assert seen[-1] == (len(site.content), len(site.content))
-    assert seen[0][0] > 1000
+    assert seen[0][0] > 2 * CHUNK
 
 
 def test_a_file_that_changed_meanwhile_is_fetched_anew(site: Site) -> None:
-    site.cut = 1000
+    site.cut = 2 * CHUNK
     with pytest.raises(ModelError):
         fetch(Known(site.address, "x"))
     site.content, site.tag = b"new" * 1000, '"2"'
