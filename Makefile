@@ -11,17 +11,22 @@ RUNTIME := $(VENV)/.installed
 DEVELOPMENT := $(VENV)/.installed-dev
 LAYOUT := build/layout
 
-.PHONY: help demo test lint pytest layout format clean
+.PHONY: help demo test lint pytest layout format docs clean
 
 help:
 	@echo "make demo    set up, then write the demo into $(OUT)/"
 	@echo "make test    set up, then run every check: lint and pytest"
 	@echo "make lint    ruff, import-linter, pyright"
 	@echo "make format  let ruff format and fix what it can"
+	@echo "make docs    make the README's pictures anew, from the demo"
 	@echo "make clean   remove what the other targets made, the environment included"
 
 demo: $(RUNTIME)
 	$(BIN)/latentedit demo -o $(OUT) $(DEMO_ARGS)
+
+docs: $(RUNTIME)
+	$(BIN)/latentedit demo -o build/demo
+	$(BIN)/python scripts/make_figures.py build/demo docs
 
 test: lint pytest
 

@@ -126,7 +126,7 @@ def test_doctor_finds_nothing_missing(environment: Path, tmp_path: Path) -> None
 
 
 def test_one_edit(environment: Path, tmp_path: Path) -> None:
-    portrait = next((environment / "lib").glob("python*/site-packages/latentedit/assets/**/*.jpg"))
+    (portrait,) = (environment / "lib").glob("python*/site-packages/latentedit/assets/photos/portrait_a.jpg")
     arguments = ["edit", portrait, "--age", "+15", "--smile", "0.9", "-o", "out.png"]
     run(environment / "bin" / "latentedit", *arguments, cwd=tmp_path, LATENTEDIT_HOME=str(tmp_path / "home"))
     with Image.open(tmp_path / "out.png") as result, Image.open(portrait) as photo:
