@@ -21,7 +21,7 @@ from latentedit.faces.masked import mask_shards
 from latentedit.faces.template import CropTemplate
 
 HELD_SHARES = {"lfw": 0.25, "facemask": 1.0}
-MASKED = {"facemask": {"detector": "auto", "max_overshoot": 0.3}}
+MASKED = {"facemask": {"detector": "auto", "max_overshoot": 0.3, "guess": True}}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]}, help=__doc__)

@@ -24,7 +24,7 @@ from PIL import Image
 
 from latentedit.errors import FaceError, ImageError
 from latentedit.faces.align import align
-from latentedit.faces.detect import DetectedFace, DetectorName, detect
+from latentedit.faces.detect import DetectedFace, DetectorName, detect, guess_face
 from latentedit.faces.template import CropTemplate, overshoot
 from latentedit.files import atomic_path
 from latentedit.images import load_image
@@ -42,7 +42,8 @@ class PrepareConfig:
 
     ``max_overshoot``: photos whose quad leaves the frame by a larger share of its side are dropped.
     ``held_share``: share of the persons (where the labels name them) or of the files that no training sees.
-    ``detector``: as in :func:`latentedit.faces.detect.detect`.
+    ``detector``: as in :func:`latentedit.faces.detect.detect`. ``guess``: where it sees nothing, take the best guess;
+    for photos known to show a face. The index tells guesses by a score below 0.
     """
 
     template: CropTemplate = TIGHT
@@ -51,6 +52,7 @@ class PrepareConfig:
     max_overshoot: float = 0.1
     held_share: float = 0.08
     detector: DetectorName = "hog"
+    guess: bool = False
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,9 @@ def find_face(photo: Image.Image, config: PrepareConfig) -> DetectedFace:
     """
     scales = (1.0, 2.0) if min(photo.size) >= 140 else (2.0, 3.0)
     faces = detect(photo, detector=config.detector, scales=scales)
+    if not faces and config.guess:
+        guess = guess_face(photo)
+        faces = [] if guess is None else [guess]
     if not faces:
         raise FaceError("No face found.")
     return min(faces, key=lambda found: _off_centre(found, photo.size))

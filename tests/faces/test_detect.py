@@ -11,7 +11,7 @@ from PIL import Image
 
 from latentedit.errors import FaceError, MissingExtraError
 from latentedit.faces import detect
-from latentedit.faces.detect import DetectedFace, landmarks_in, model_file
+from latentedit.faces.detect import DetectedFace, guess_face, landmarks_in, model_file
 from latentedit.faces.masks import draw_mask
 
 # Middles of the faces, read off the pictures by eye.
@@ -71,6 +71,24 @@ def test_cnn_detector_by_name(photos: dict[str, Image.Image]) -> None:
     (found,) = detect(small, detector="cnn", scales=[1.0])
     assert found.detector == "cnn"
     assert found.box[0] < 78 < found.box[2]
+
+
+def test_guess_finds_a_face_that_the_detectors_miss(
+    photos: dict[str, Image.Image], faces: dict[str, list[DetectedFace]]
+) -> None:
+    face = faces["portrait_b.jpg"][0]
+    left, top, right, bottom = face.box
+    half = 0.75 * (right - left)
+    x, y = (left + right) / 2, (top + bottom) / 2
+    close = photos["portrait_b.jpg"].crop((int(x - half), int(y - half), int(x + half), int(y + half)))
+    tiny = close.resize((28, 28), Image.Resampling.BOX).resize((180, 180), Image.Resampling.NEAREST)
+    assert detect(tiny, detector="hog") == []
+    guess = guess_face(tiny)
+    assert guess is not None
+    assert guess.detector == "guess"
+    expected = (face.landmarks - [x - half, y - half]) * 180 / (2 * half)
+    assert np.abs(guess.landmarks - expected).mean() < 12
+    assert guess_face(Image.new("RGB", (180, 180), (80, 120, 160))) is None
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (64, 64)])
