@@ -15,7 +15,7 @@ from latentedit.inversion.config import InversionConfig
 from latentedit.inversion.descent import Callback, Progress
 from latentedit.inversion.metrics import measure
 from latentedit.inversion.record import Inversion, render
-from latentedit.inversion.solve import Solution, choose_method, solve
+from latentedit.inversion.solve import Solution, choose_method, judge_of, solve
 from latentedit.inversion.sources import Source, batch, gather, is_several
 from latentedit.inversion.space import LatentSpace
 from latentedit.inversion.weights import adapt
@@ -133,6 +133,7 @@ def _finish(
     config: InversionConfig,
     seed: int,
 ) -> Iterator[Inversion]:
+    perception = judge_of(model)
     for row, source in enumerate(sources):
         ws = solution.ws[row : row + 1].detach().cpu().contiguous()
         noise = {name: value[row : row + 1].detach().cpu().clone() for name, value in solution.noise.items()}
@@ -141,7 +142,7 @@ def _finish(
             for name, (left, right) in (solution.deltas[row] if solution.deltas else {}).items()
         }
         image = render(adapt(model.generator, delta), ws, noise)
-        metrics = measure(image, target[row : row + 1], model.perception)
+        metrics = measure(image, target[row : row + 1], perception)
         settings = {"method": method, "seed": seed, "steps_taken": solution.steps[row], "config": config.to_dict()}
         yield Inversion(
             ws=ws,

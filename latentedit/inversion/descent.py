@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from latentedit.inversion.adam import RowAdam
 from latentedit.inversion.config import InversionConfig
@@ -65,7 +65,7 @@ class Descent:
     """One stage of optimisation: ``K`` = 1 moves one w for all layers, ``K`` = L moves W+ and the noise."""
 
     def __init__(
-        self, generator: nn.Module, objective: Objective, space: LatentSpace, maps: NoiseMaps, config: InversionConfig
+        self, generator: Any, objective: Objective, space: LatentSpace, maps: NoiseMaps, config: InversionConfig
     ) -> None:
         self.generator = generator
         self.objective = objective
@@ -107,7 +107,7 @@ class Descent:
             if moves_noise:
                 self.maps.normalize_(variables[1])
             if judge:
-                schedule.observe(step, sum(objective.weight(name) * value for name, value in losses.items()))
+                schedule.observe(step, objective.total(losses))
             if callback is not None:
                 self._report(callback, stretch, step, rows, losses, image)
             done = schedule.finished(step)
@@ -165,10 +165,7 @@ class Descent:
         noise = leaves[1] if len(leaves) > 1 else fixed
         image = self.render(u, noise)
         losses = objective(image, judge=judge)
-        total = sum(
-            (objective.weight(name) * (1 if name == "pixel" else config.judge_every) * value).sum()
-            for name, value in losses.items()
-        )
+        total = objective.total(losses, every=config.judge_every).sum()
         if u.shape[1] > 1:
             spread = (u - u.mean(dim=1, keepdim=True)).square().mean(dim=(1, 2))
             total = total + config.spread_weight * spread.sum() + config.average_weight * u.square().mean((1, 2)).sum()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,11 +23,10 @@ _LPIPS_SIZE = 256
 def pixel_loss(image: Tensor, target: Tensor, weights: Tensor | None = None, *, levels: int = 3) -> Tensor:
     """Mean squared difference, averaged over ``levels`` scales, each half the size of the one before, [N].
 
-    ``weights`` [N,1,R,R] in [0,1] says how much each pixel counts; where it is 0 everywhere the loss is 0.
+    ``weights`` [N,1,R,R] in [0,1], with which both images were multiplied, says how much each pixel counts; where it is
+    0 everywhere the loss is 0.
     """
     difference = image - target
-    if weights is not None:
-        difference = difference * weights
     total = image.new_zeros(image.shape[0])
     count = 0
     for level in range(levels):
@@ -71,7 +70,7 @@ def resolve_judge(judge: str | Distance | None, *, role: str, device: torch.devi
         raise LatentEditError(f"{role}={judge!r}: {error}.", "Name a function of that module.") from error
     if not callable(found):
         raise LatentEditError(f"{role}={judge!r} is a {type(found).__name__}.", "Name a function of that module.")
-    return found
+    return cast(Distance, found)
 
 
 def _lpips(device: torch.device) -> Distance:
@@ -120,7 +119,7 @@ class Objective:
 
     @classmethod
     def build(
-        cls, target: Tensor, *, config: InversionConfig, perception: nn.Module | None, weights: Tensor | None = None
+        cls, target: Tensor, *, config: InversionConfig, perception: Any, weights: Tensor | None = None
     ) -> Objective:
         """Raises ModelError where ``"own"`` judges are asked for by name and the model has no perception network."""
         own = _wants(config, "perceptual") or _wants(config, "identity")
@@ -129,6 +128,8 @@ class Objective:
                 "The model has no perception network for perceptual='own' and identity='own'.",
                 "Use perceptual=None, identity=None, 'lpips', or a function.",
             )
+        if weights is not None:
+            target = target * weights
         with torch.no_grad():
             seen = perception.perceive(target) if own and perception is not None else None
         judges = {
@@ -152,12 +153,12 @@ class Objective:
 
     def __call__(self, image: Tensor, *, judge: bool = True) -> dict[str, Tensor]:
         """Unweighted losses by name, each [N]; without ``judge`` only the pixels, which cost next to nothing."""
+        if self.weights is not None:
+            # What does not count is grey in both images, so that nothing there makes a difference to any loss.
+            image = image * self.weights
         losses = {"pixel": pixel_loss(image, self.target, self.weights, levels=self.config.pixel_levels)}
         if not judge or not self.judged:
             return losses
-        if self.weights is not None:
-            # What does not count is copied from the target, so that no judge can see a difference there.
-            image = self.target.lerp(image, self.weights)
         sight = self.perception.perceive(image) if self.seen is not None else None
         if self.config.perceptual is not None and self.config.perceptual_weight:
             losses["perceptual"] = (
@@ -173,9 +174,14 @@ class Objective:
             )
         return losses
 
-    def weight(self, name: str) -> float:
-        """The configured weight of the loss ``name``."""
-        return float(getattr(self.config, f"{name}_weight"))
+    def total(self, losses: Mapping[str, Tensor], *, every: int = 1) -> Tensor:
+        """The weighted sum [N] of ``losses``; judges that are asked on each ``every``-th step count ``every`` times."""
+        total = self.config.pixel_weight * losses["pixel"]
+        for name in ("perceptual", "identity"):
+            if name not in losses:
+                continue
+            total = total + every * getattr(self.config, f"{name}_weight") * losses[name]
+        return total
 
 
 def _wants(config: InversionConfig, role: str) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ class NoiseMaps:
         self.shapes = dict(sorted(shapes.items(), key=lambda item: item[1]))
         self.size = sum(height * width for height, width in self.shapes.values())
 
-    def stored(self, synthesis: nn.Module) -> Tensor:
+    def stored(self, synthesis: Any) -> Tensor:
         """The buffers of ``synthesis`` as [1,P]."""
         maps = [synthesis.get_buffer(f"{name}.noise_const").detach().float().reshape(-1) for name in self.shapes]
         return torch.cat(maps)[None] if maps else torch.zeros(1, 0)

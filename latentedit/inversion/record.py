@@ -111,12 +111,12 @@ class Inversion:
                 "Use that model, or invert the photo again with this one.",
             )
 
-    def adapted(self, generator: nn.Module) -> nn.Module:
+    def adapted(self, generator: Any) -> nn.Module:
         """The generator that renders this inversion: with its weight delta, if it has one."""
         return adapt(generator, self.delta)
 
     @torch.no_grad()
-    def render(self, generator: nn.Module, ws: Tensor | None = None) -> Image.Image:
+    def render(self, generator: Any, ws: Tensor | None = None) -> Image.Image:
         """Render the latent, or an edited ``ws`` [1,L,D], with this inversion's noise and weights.
 
         Raises:
@@ -187,7 +187,7 @@ def fingerprint_of(generator: Any) -> str:
 
 
 @torch.no_grad()
-def render(generator: nn.Module, ws: Tensor, noise: dict[str, Tensor]) -> Tensor:
+def render(generator: Any, ws: Tensor, noise: dict[str, Tensor]) -> Tensor:
     """One image [1,3,R,R] of one latent [1,L,D]; always in a batch of its own, so that it is the same every time."""
     if ws.shape[0] != 1:
         raise LatentError(f"ws has shape {tuple(ws.shape)}; one latent is rendered at a time.", None)

@@ -49,6 +49,13 @@ def choose_method(method: str, model: Any) -> str:
     return method
 
 
+def judge_of(model: Any) -> Any:
+    """The model's perception network, looking at its own part of the model's crops; None where there is none."""
+    if model.perception is None:
+        return None
+    return model.perception.for_template(model.template.scale, model.template.shift)
+
+
 def solve(
     model: Any,
     target: Tensor,
@@ -72,7 +79,7 @@ def solve(
     refined = config.weight_steps if config.refine == "weights" else 0
     if method == "encoder" and not refined:
         return Solution(encode_each(generator, model.encoder, target, feedback=config.feedback), {}, [0] * count)
-    objective = Objective.build(target, config=config, perception=model.perception, weights=weights)
+    objective = Objective.build(target, config=config, perception=judge_of(model), weights=weights)
     maps = NoiseMaps(generator.synthesis.noise_shapes)
     noise = maps.stored(generator.synthesis).to(target.device).repeat(count, 1)
     if method == "encoder":
@@ -131,5 +138,4 @@ def _descend(
 
 
 def _loss(descent: Descent, u: Tensor, noise: Tensor) -> Tensor:
-    losses = descent.objective(descent.render(u, noise))
-    return torch.stack([descent.objective.weight(name) * value for name, value in losses.items()]).sum(dim=0)
+    return descent.objective.total(descent.objective(descent.render(u, noise)))

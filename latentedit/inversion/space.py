@@ -6,6 +6,7 @@ Legend: ``N`` images, ``L`` layers, ``D`` width of w.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ class LatentSpace:
     scales: Tensor
 
     @classmethod
-    def measure(cls, generator: nn.Module, *, samples: int = _SAMPLES, floor: float = 0.1) -> LatentSpace:
+    def measure(cls, generator: Any, *, samples: int = _SAMPLES, floor: float = 0.1) -> LatentSpace:
         """Draw ``samples`` latents (always the same ones) and find their principal axes.
 
         ``floor`` is the least scale as a share of the root mean square of all.

@@ -101,7 +101,7 @@ def _parse(metadata: dict[str, str], tensors: dict[str, Tensor]) -> Inversion:
     if ws.ndim != 3 or not bool(torch.isfinite(ws).all()):
         raise ValueError("ws is no finite [1,L,D]")
     aligned = None
-    target = Image.fromarray(tensors["target"].numpy())
+    target = _picture(tensors["target"])
     if "quad" in tensors:
         template = CropTemplate.from_dict(json.loads(metadata["template"]))
         aligned = AlignedFace(target, tensors["quad"].numpy(), tensors["landmarks"].numpy(), template)
@@ -113,7 +113,7 @@ def _parse(metadata: dict[str, str], tensors: dict[str, Tensor]) -> Inversion:
     return Inversion(
         ws=ws,
         noise={name.removeprefix("noise."): value for name, value in tensors.items() if name.startswith("noise.")},
-        image=Image.fromarray(tensors["image"].numpy()),
+        image=_picture(tensors["image"]),
         target=target,
         metrics=json.loads(metadata["metrics"]),
         fingerprint=metadata["fingerprint"],
@@ -123,6 +123,12 @@ def _parse(metadata: dict[str, str], tensors: dict[str, Tensor]) -> Inversion:
         photo=photo,
         delta={name: (tensors[key], tensors[f"delta.right.{name}"]) for name, key in left.items()},
     )
+
+
+def _picture(pixels: Tensor) -> Image.Image:
+    if pixels.dtype != torch.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise ValueError(f"a picture has {pixels.dtype} of shape {list(pixels.shape)}")
+    return Image.fromarray(pixels.numpy())
 
 
 def _from_latents(path: str | os.PathLike[str], generator: Any) -> Inversion:

@@ -28,7 +28,7 @@ WeightDelta = dict[str, tuple[Tensor, Tensor]]
 
 
 def refine_weights(
-    generator: nn.Module,
+    generator: Any,
     objective: Objective,
     ws: Tensor,
     noise: Mapping[str, Tensor],
@@ -56,10 +56,7 @@ def refine_weights(
         leaves = [variable.detach().requires_grad_() for variable in variables]
         image = _render(synthesis, weights, _pairs(weights, leaves), ws, noise)
         losses = objective(image, judge=step % config.judge_every == 0)
-        total = sum(
-            objective.weight(name) * (1 if name == "pixel" else config.judge_every) * value.sum()
-            for name, value in losses.items()
-        )
+        total = objective.total(losses, every=config.judge_every).sum()
         rate = config.weight_learning_rate * schedule.rates(step).to(image.device)
         adam.step(variables, torch.autograd.grad(total, leaves), [rate] * len(variables))
         if callback is not None:
@@ -70,7 +67,7 @@ def refine_weights(
     return _pairs(weights, variables)
 
 
-def adapt(generator: nn.Module, delta: Mapping[str, tuple[Tensor, Tensor]]) -> nn.Module:
+def adapt(generator: Any, delta: Mapping[str, tuple[Tensor, Tensor]]) -> nn.Module:
     """A copy of ``generator`` with ``delta`` added to its weights; the generator itself where there is none.
 
     Only the changed weights are copied; all others are shared.
@@ -111,7 +108,7 @@ def _pairs(weights: Mapping[str, Tensor], variables: list[Tensor]) -> WeightDelt
 
 
 def _render(
-    synthesis: nn.Module, weights: Mapping[str, Tensor], delta: WeightDelta, ws: Tensor, noise: Mapping[str, Tensor]
+    synthesis: Any, weights: Mapping[str, Tensor], delta: WeightDelta, ws: Tensor, noise: Mapping[str, Tensor]
 ) -> Tensor:
     changed = {name: weights[name] + (left @ right).view_as(weights[name]) for name, (left, right) in delta.items()}
     return torch.func.functional_call(synthesis, changed, (ws,), {"noise_mode": "const", "noise": noise})

@@ -1,0 +1,171 @@
+"""``latentedit invert``: photos to latents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from latentedit.cli._common import (
+    PHOTO,
+    Command,
+    device_option,
+    face_option,
+    model_option,
+    outdir_option,
+    progress,
+    seed_option,
+)
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from latentedit.inversion import Inversion, Progress
+    from latentedit.inversion.sources import Source
+
+_VIDEO_FRAMES = 120
+_VIDEO_FPS = 30.0
+_VIDEO_SIDE = 256
+
+
+@click.command(cls=Command)
+@click.argument("photos", nargs=-1, required=True, type=PHOTO, metavar="PHOTO...")
+@click.option(
+    "--method",
+    type=click.Choice(["auto", "encoder", "optimize", "hybrid"]),
+    default="auto",
+    show_default=True,
+    help="encoder: one pass; optimize: gradient descent; hybrid: both; auto: hybrid where there is an encoder.",
+)
+@click.option(
+    "--steps", type=click.IntRange(min=0), help="Steps of descent at most.  [default: 200 hybrid, 500 optimize]"
+)
+@click.option("--aligned", is_flag=True, help="The photos are crops already: find no face, cut nothing.")
+@click.option(
+    "--refine-weights", is_flag=True, help="Also change the generator's weights a little, for this photo only."
+)
+@click.option("--save-video", is_flag=True, help="Film the descent beside its target (NAME.mp4).")
+@click.option("--embed-photo", is_flag=True, help="Keep the photo inside NAME.safetensors.")
+@face_option
+@seed_option
+@model_option
+@device_option
+@outdir_option("inversions")
+def command(
+    photos: tuple[Path, ...],
+    method: str,
+    steps: int | None,
+    aligned: bool,
+    refine_weights: bool,
+    save_video: bool,
+    embed_photo: bool,
+    face: int | str,
+    seed: int,
+    model: str | None,
+    device: str,
+    outdir: Path,
+) -> None:
+    """Find the latents of the faces in photos.
+
+    Writes for every face NAME.safetensors (latent, noise, crop, metrics; what `edit` and `mix` take), NAME.png (what
+    the latent renders to), NAME-target.png (the crop it was made of), and NAME-projected_w.npz (for other tools).
+    """
+    from latentedit.inversion import InversionConfig
+    from latentedit.inversion.api import as_model, invert_sources
+    from latentedit.inversion.solve import choose_method
+    from latentedit.inversion.sources import gather
+
+    loaded = as_model(model, device)
+    chosen = choose_method(method, loaded)
+    config = InversionConfig(steps=steps, refine="weights" if refine_weights else None)
+    total = config.total_steps(chosen) + (config.weight_steps if refine_weights else 0)
+    if save_video:
+        if not total:
+            raise click.UsageError(
+                "--save-video films the descent, and there is none. Add --steps, or another --method."
+            )
+        config = InversionConfig(
+            steps=config.steps, refine=config.refine, image_every=max(1, round(total / _VIDEO_FRAMES))
+        )
+    wanted = None if aligned else face
+    sources = [source for photo in photos for source in gather(photo, model=loaded, face=wanted)]
+    names = _unique([source.name for source in sources])
+    films: list[list[Image.Image]] = [[] for _ in sources]
+    with progress("Inverting", total=len(sources) * max(total, 1)) as bar:
+
+        def follow(event: Progress) -> None:
+            bar.update(_done(event, total, config.batch_size), note=_note(event))
+            _film(event, films, sources)
+
+        results = invert_sources(
+            sources, model=loaded, method=chosen, config=config, seed=seed, callback=follow if total else None
+        )
+        for index, (name, inversion) in enumerate(zip(names, results, strict=True)):
+            _write(inversion, outdir, name, embed_photo or None)
+            if save_video:
+                _write_film([*films[index], _pair(inversion.target, inversion.image)], outdir / f"{name}.mp4")
+                films[index].clear()
+            bar.update((index + 1) * max(total, 1))
+            click.echo(_report(inversion, outdir / f"{name}.safetensors"))
+
+
+def _done(event: Progress, total: int, batch: int) -> float:
+    """Steps of all photos so far: those of earlier batches, and this step of every photo that is still at work."""
+    before = event.rows[0] // batch * batch * total
+    return before + event.step * len(event.rows)
+
+
+def _note(event: Progress) -> str:
+    return " ".join(f"{name} {float(value.mean()):.4f}" for name, value in event.losses.items())
+
+
+def _film(event: Progress, films: list[list[Image.Image]], sources: list[Source]) -> None:
+    if event.images is None:
+        return
+    from latentedit.images import to_pil
+
+    for row, image in zip(event.rows, to_pil(event.images), strict=True):
+        films[row].append(_pair(sources[row].crop, image))
+
+
+def _pair(left: Image.Image, right: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    pair = Image.new("RGB", (left.width + right.width, left.height))
+    pair.paste(left, (0, 0))
+    pair.paste(right, (left.width, 0))
+    return pair
+
+
+def _write(inversion: Inversion, outdir: Path, name: str, embed_photo: bool | None) -> None:
+    from latentedit.files import atomic_path
+
+    for image, path in ((inversion.image, f"{name}.png"), (inversion.target, f"{name}-target.png")):
+        with atomic_path(outdir / path) as temporary:
+            image.save(temporary)
+    inversion.save(outdir / f"{name}-projected_w.npz")
+    inversion.save(outdir / f"{name}.safetensors", embed_photo=embed_photo)
+
+
+def _write_film(frames: list[Any], path: Path) -> None:
+    from latentedit.media import save_mp4
+
+    save_mp4(frames, path, _VIDEO_FPS, size=2 * max(_VIDEO_SIDE, frames[0].height))
+
+
+def _report(inversion: Inversion, path: Path) -> str:
+    figures = ", ".join(f"{name} {value:.4f}" for name, value in inversion.metrics.items())
+    return f"{path}: {figures} ({inversion.settings['steps_taken']} steps)"
+
+
+def _unique(names: list[str]) -> list[str]:
+    """Names of files: photos of equal names in different folders get a number."""
+    result: list[str] = []
+    for name in names:
+        number, candidate = 1, name
+        while candidate in result:
+            number += 1
+            candidate = f"{name}-{number}"
+        result.append(candidate)
+    return result
