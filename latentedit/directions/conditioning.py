@@ -55,15 +55,16 @@ class Conditions:
     """What may be projected out, and how.
 
     ``functionals`` are the gradients [D] of the scores by name, that of the own score under ``own``; ``metric`` as in
-    `project_out`. A leak below ``tolerance`` is let be; a projection must leave ``keep`` of the way along the own
-    functional and of the own effect.
+    `project_out`. A leak below ``tolerance`` is let be; a projection must leave ``least`` of the effect on the own
+    functional per distance, and ``keep`` of the own effect at a step that is longer in proportion.
     """
 
     functionals: Mapping[str, np.ndarray]
     own: str
     metric: np.ndarray | None = None
     tolerance: float = 0.15
-    keep: float = 0.4
+    least: float = 0.2
+    keep: float = 0.5
 
     def project(self, start: np.ndarray, names: tuple[str, ...]) -> tuple[np.ndarray, float]:
         """``start`` without ``names``, and the share of its effect on the own functional that is left per distance."""
@@ -94,7 +95,7 @@ def choose_conditions(meter: LeakageMeter, direction: Direction, step: float, co
             tried, along = conditions.project(start, (*names, worst))
         except DirectionError:
             tried, along = start, 0.0
-        if along >= keep:
+        if along >= conditions.least:
             leakage = meter.measure(direction.with_(normal=torch.from_numpy(tried)), step / along)
             if leakage.cost(tolerance) < best.cost(tolerance) and leakage.own >= keep * before.own:
                 normal, best, names = tried, leakage, (*names, worst)

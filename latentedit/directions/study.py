@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from latentedit.directions.procedure import ProcedureConfig
 
 
+KIN = (frozenset({"makeup", "lipstick"}), frozenset({"age", "young", "gray_hair"}))
+"""Attributes of which one is part of the other: they are not held still against each other."""
+
+
 @dataclass(frozen=True)
 class Candidate:
     """One way to move: the conditioned ``direction``, what it was conditioned on, and what it does at ``step``."""
@@ -69,7 +73,9 @@ class Study:
         """
         if plain.name not in self.spreads:
             return plain
-        meter = LeakageMeter(self.probe, self.ws, own=self.keys[plain.name], spreads=self._by_score(self.spreads))
+        own = self.keys[plain.name]
+        watched = {self.keys[name]: spread for name, spread in self.spreads.items() if not _kin(own, self.keys[name])}
+        meter = LeakageMeter(self.probe, self.ws, own=own, spreads=watched)
         ways = ("normal", "pattern") if self.config.way == "auto" else (self.config.way,)
         candidates = [self._candidate(meter, plain, way) for way in ways]
         best = min(candidates, key=lambda candidate: candidate.after.price(self.config.tolerance))
@@ -142,9 +148,6 @@ class Study:
         limited = direction.with_(layers=layers)
         return limited, meter.measure(limited, best.step)
 
-    def _by_score(self, values: Mapping[str, float]) -> dict[str, float]:
-        return {self.keys[name]: value for name, value in values.items()}
-
     def _metrics(self, name: str, best: Candidate, leakage: Leakage) -> dict[str, object]:
         names = {key: other for other, key in self.keys.items()}
         own = self.spreads[name]
@@ -156,6 +159,10 @@ class Study:
             "leakage": {names[key]: round(leakage.ratio(key), 4) for key in leakage.others},
             "leakage_before": {names[key]: round(best.before.ratio(key), 4) for key in best.before.others},
         }
+
+
+def _kin(a: str, b: str) -> bool:
+    return a != b and any({a, b} <= group for group in KIN)
 
 
 def typical_step(meter: LeakageMeter, direction: Direction, spread: float) -> tuple[float, Leakage]:
