@@ -117,7 +117,7 @@ def check_ws(ws: Tensor | np.ndarray, num_ws: int, w_dim: int) -> Tensor:
     if not bool(finite.all()):
         row = int((~finite).flatten(1).any(dim=1).nonzero()[0])
         raise LatentError(
-            f"ws holds NaN or infinite values in row {row}.", "Invert the photo again, or check how the latent was made."
+            f"ws holds NaN or infinite values in row {row}.", "Invert the photo again, or check how it was made."
         )
     return tensor
 

@@ -68,8 +68,13 @@ class Encoder(nn.Module):
         """The base w [N, w_dim] and the offsets [N, num_ws, w_dim] (zeros where the config has none)."""
         x = F.leaky_relu(self.stem(images.contiguous(memory_format=torch.channels_last)), 0.2)
         features = self.body(x).to(torch.float32).flatten(1)
+        # Latents keep float32 under autocast: bfloat16 has too few digits for their distances.
+        with torch.autocast(features.device.type, enabled=False):
+            return self._head(features)
+
+    def _head(self, features: Tensor) -> tuple[Tensor, Tensor]:
         base = self.w_avg + self.w_std * self.base(features)
-        shape = (images.shape[0], self.config.num_ws, self.config.w_dim)
+        shape = (len(features), self.config.num_ws, self.config.w_dim)
         if not self.config.offsets:
             return base, base.new_zeros(shape)
         return base, self.w_std * self.offset(self.offset_hidden(features)).reshape(shape)

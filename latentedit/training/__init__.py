@@ -1,0 +1,1 @@
+"""The training loops that scripts/ start; each stage is resumable and yields its losses."""

@@ -1,0 +1,218 @@
+"""The stages of making a model, each resumable from its file in the run's folder.
+
+``autoencoder.pt`` (photos rebuilt), ``mapping.pt`` (z fitted to the latents), ``adversarial.pt`` (sharpened). Each
+stage starts from the file of the one before, or goes on from its own; `export` turns the newest into a model folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from latentedit.errors import ModelError
+from latentedit.networks import (
+    Discriminator,
+    DiscriminatorConfig,
+    Encoder,
+    EncoderConfig,
+    Generator,
+    GeneratorConfig,
+)
+from latentedit.training.adversarial import AdversarialConfig, AdversarialTrainer
+from latentedit.training.autoencoder import Autoencoder, AutoencoderConfig
+from latentedit.training.data import FaceCrops, training_batch
+from latentedit.training.grow import grow_discriminator, grow_generator
+from latentedit.training.latent_fit import LatentCritic, LatentFit, LatentFitConfig
+from latentedit.training.state import load_state, save_state
+
+Progress = tuple[int, dict[str, float]]
+"""Images (or steps) done so far, and the losses of the latest update."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Networks and folder of a run; ``save_every`` counts images."""
+
+    folder: Path
+    generator: GeneratorConfig
+    encoder: EncoderConfig
+    discriminator: DiscriminatorConfig
+    save_every: int = 8_000
+    masked_share: float = 0.125
+
+    def path(self, stage: str) -> Path:
+        """The checkpoint of ``stage``."""
+        return self.folder / f"{stage}.pt"
+
+
+@dataclass
+class Networks:
+    """What a stage leaves behind: weight averages, and the discriminator once there is one."""
+
+    generator: Generator
+    encoder: Encoder | None = None
+    discriminator: Discriminator | None = None
+    critic: LatentCritic | None = None
+
+
+def autoencode(run: RunConfig, faces: FaceCrops, images: int, config: AutoencoderConfig) -> Iterator[Progress]:
+    """Train encoder and synthesis network as an autoencoder until ``images`` photos have been seen."""
+    stage = Autoencoder(run.generator, run.encoder, replace(config, masked_share=run.masked_share))
+    path = run.path("autoencoder")
+    if path.exists():
+        stage.load(path)
+    size = config.batch_size
+    for losses in stage.run(faces, -(-images // size)):
+        yield stage.step * size, {name: float(value) for name, value in losses.items()}
+        if stage.step % (run.save_every // size) == 0:
+            stage.save(path)
+    stage.save(path)
+
+
+def autoencoder_networks(run: RunConfig, config: AutoencoderConfig, faces: FaceCrops) -> Networks:
+    """The averaged networks of the first stage, with latents standardised on ``faces``."""
+    stage = Autoencoder(run.generator, run.encoder, config)
+    stage.load(_existing(run.path("autoencoder")))
+    generator, encoder = stage.averaged(faces)
+    return Networks(generator.eval(), encoder.eval())
+
+
+@torch.no_grad()
+def encode_all(encoder: Encoder, faces: FaceCrops, batch_size: int = 64) -> Tensor:
+    """Base latents [n, w_dim] of all crops and of their mirror images."""
+    rows = []
+    for start in range(0, len(faces), batch_size):
+        photos = faces.tensor(range(start, min(start + batch_size, len(faces))))
+        rows += [encoder.parts(photos)[0], encoder.parts(photos.flip(3))[0]]
+    return torch.cat(rows)
+
+
+def fit_mapping(run: RunConfig, networks: Networks, latents: Tensor, config: LatentFitConfig) -> Iterator[Progress]:
+    """Fit the mapping network to ``latents`` [n, w_dim] and write the second stage's file."""
+    fit = LatentFit(networks.generator.mapping.requires_grad_(True), latents, config)
+    fit.start_gaussian()
+    yield from enumerate(fit.adversarial(), start=1)
+    networks.critic = fit.critic
+    save_state(
+        run.path("mapping"), {"generator": networks.generator, "encoder": networks.encoder, "critic": networks.critic}
+    )
+
+
+def mapping_networks(run: RunConfig) -> Networks:
+    """The networks that `fit_mapping` wrote."""
+    critic = LatentCritic(run.generator.w_dim)
+    networks = Networks(Generator(run.generator), Encoder(run.encoder), critic=critic)
+    parts = {"generator": networks.generator, "encoder": networks.encoder, "critic": critic}
+    load_state(_existing(run.path("mapping")), parts)
+    return networks
+
+
+def adversarial_trainer(
+    run: RunConfig,
+    config: AdversarialConfig,
+    fabric: Fabric,
+    *,
+    start: Networks | None = None,
+    perceive: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+) -> AdversarialTrainer:
+    """A trainer that goes on from ``adversarial.pt``, else from ``start``, else from random weights."""
+    torch.manual_seed(config.seed)
+    start = start or Networks(Generator(run.generator))
+    encoder = start.encoder if config.reconstruction is not None else None
+    if config.reconstruction is not None and encoder is None:
+        encoder = Encoder(run.encoder)
+    trainer = AdversarialTrainer(
+        start.generator.requires_grad_(True).train().to(memory_format=torch.channels_last),
+        (start.discriminator or Discriminator(run.discriminator)).to(memory_format=torch.channels_last),
+        config,
+        fabric,
+        # Batch norm stays at its settled statistics: the average then renders what the trained weights do.
+        encoder=None if encoder is None else encoder.requires_grad_(True).eval().to(memory_format=torch.channels_last),
+        critic=start.critic,
+        perceive=perceive,
+    )
+    path = run.path("adversarial")
+    if path.exists():
+        trainer.load(path)
+    return trainer
+
+
+def adversarial(run: RunConfig, trainer: AdversarialTrainer, faces: FaceCrops, images: int) -> Iterator[Progress]:
+    """Train until ``images`` photos have been seen in all; writes ``adversarial.pt`` every ``save_every`` images."""
+    fabric, config, path = trainer.fabric, trainer.config, run.path("adversarial")
+    saved = trainer.images
+    while trainer.images < images:
+        seed = config.seed + fabric.global_rank
+        photos = training_batch(faces, config.batch_size, seed=seed, step=trainer.step, masked_share=run.masked_share)
+        yield trainer.images, trainer.train_step(photos)
+        if trainer.images - saved >= run.save_every and fabric.global_rank == 0:
+            trainer.save(path)
+            saved = trainer.images
+    if fabric.global_rank == 0:
+        trainer.save(path)
+
+
+def grown_networks(source: Path) -> Networks:
+    """Generator and discriminator of twice the resolution from another run's adversarial stage."""
+    old = load_run(source)
+    networks = adversarial_networks(old)
+    assert networks.discriminator is not None
+    return Networks(grow_generator(networks.generator), None, grow_discriminator(networks.discriminator))
+
+
+def adversarial_networks(run: RunConfig, *, average: bool = True) -> Networks:
+    """The networks of ``adversarial.pt``; ``average=False`` takes the raw weights instead of their EMA."""
+    state = torch.load(_existing(run.path("adversarial")), map_location="cpu", weights_only=True)
+    suffix = "_ema" if average else ""
+    networks = Networks(Generator(run.generator), None, Discriminator(run.discriminator))
+    networks.generator.load_state_dict(state["generator" + suffix])
+    assert networks.discriminator is not None
+    networks.discriminator.load_state_dict(state["discriminator"])
+    if "encoder" in state:
+        networks.encoder = Encoder(run.encoder)
+        networks.encoder.load_state_dict(state["encoder" + suffix])
+    return networks
+
+
+def newest_networks(run: RunConfig) -> Networks:
+    """Weight averages of the run's last stage."""
+    networks = adversarial_networks(run) if run.path("adversarial").exists() else mapping_networks(run)
+    networks.generator.eval()
+    if networks.encoder is not None:
+        networks.encoder.eval()
+    return networks
+
+
+def save_run(run: RunConfig) -> None:
+    """Write the run's configuration beside its checkpoints, so that later commands need only the folder."""
+    values: dict[str, Any] = {**asdict(run), "folder": None}
+    save_state(run.path("run"), values)
+
+
+def load_run(folder: Path) -> RunConfig:
+    """Read what `save_run` wrote.
+
+    Raises:
+        ModelError: the folder holds no run.
+    """
+    values = torch.load(_existing(folder / "run.pt"), weights_only=True)
+    return RunConfig(
+        folder=folder,
+        generator=GeneratorConfig(**values["generator"]),
+        encoder=EncoderConfig(**values["encoder"]),
+        discriminator=DiscriminatorConfig(**values["discriminator"]),
+        save_every=values["save_every"],
+        masked_share=values["masked_share"],
+    )
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise ModelError(f"{str(path)!r} is not there.", "Run the stage that writes it first.")
+    return path
