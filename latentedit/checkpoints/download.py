@@ -71,7 +71,7 @@ def fetch(known: Known, *, sha256: str | None = None, progress: Progress | None 
     memory = folder / "hashes.json"
     expected = sha256 or known.sha256 or _remembered(memory).get(known.url)
     name = f"{hashlib.sha256(known.url.encode()).hexdigest()[:12]}-{Path(urlsplit(known.url).path).name or 'file'}"
-    downloader = ResumingDownloader(folder / f"{name}.part", progress)
+    downloader: Any = ResumingDownloader(folder / f"{name}.part", progress)
     pooch.get_logger().setLevel("ERROR")
     try:
         path = pooch.retrieve(known.url, known_hash=expected, fname=name, path=folder, downloader=downloader)
@@ -101,7 +101,8 @@ class ResumingDownloader:
         self.progress = progress
         self.timeout = timeout
 
-    def __call__(self, url: str, output_file: Any, pooch: Any) -> None:
+    def __call__(self, fname: str, action: Any, pooch: Any, *, check_only: bool | None = None) -> None:
+        """Fetch the address ``fname`` into the file ``action``; the names are pooch's."""
         import requests
 
         start = self.part.stat().st_size if self.part.is_file() else 0
@@ -111,17 +112,17 @@ class ResumingDownloader:
             if self.tag.is_file():
                 headers["If-Range"] = self.tag.read_text()
         try:
-            with requests.get(url, headers=headers, stream=True, timeout=self.timeout) as response:
+            with requests.get(fname, headers=headers, stream=True, timeout=self.timeout) as response:
                 if response.status_code == 416:  # what is there is no beginning of the file any more
                     self.part.unlink()
-                    return self(url, output_file, pooch)
+                    return self(fname, action, pooch)
                 response.raise_for_status()
-                self._receive(response, start if response.status_code == 206 else 0, url)
+                self._receive(response, start if response.status_code == 206 else 0, fname)
         except requests.RequestException as error:
             raise ModelError(
-                f"{url} cannot be downloaded: {_reason(error)}.", "Try again: what has arrived is kept."
+                f"{fname} cannot be downloaded: {_reason(error)}.", "Try again: what has arrived is kept."
             ) from error
-        os.replace(self.part, output_file)
+        os.replace(self.part, action)
         self.tag.unlink(missing_ok=True)
 
     def _receive(self, response: Any, start: int, url: str) -> None:

@@ -114,5 +114,3 @@ def write_json(values: Any, path: Path) -> None:
 
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-
-

@@ -139,7 +139,7 @@ class Demo:
         write_json(self.metrics, self.folder / "metrics.json")
         yield self.folder / "metrics.json", "what was measured: identity, what was asked for, and everything else"
 
-    def _wanted(self) -> Iterator[tuple[str, dict[str, float], str]]:
+    def _wanted(self) -> Iterator[tuple[str, dict[str, Any], str]]:
         known = self._known()
         if "age" in known:
             yield "aged", {"age": 15.0}, "15 years older"

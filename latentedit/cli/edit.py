@@ -134,14 +134,13 @@ def command(
         raise click.UsageError("Nothing to change: give an attribute, such as --age +15 or --smile 0.9.")
     check_picture(output)
     loaded = open_model(model, device)
-    asked, moved = dict(attributes), dict(distances)
+    asked: dict[str, Any] = dict(attributes)
+    moved: dict[str, Any] = dict(distances)
     read_requests(loaded, asked, moved)  # an unknown name must not wait for the inversion
     if layers is not None:
         layer_indices(layers, loaded.generator.synthesis.layer_resolutions)
     (faces,) = open_faces([photo], loaded, **inversion)
-    edited = edit(
-        faces, model=loaded, layers=layers, distance=moved, verify=False if no_verify else None, **asked
-    )
+    edited = edit(faces, model=loaded, layers=layers, distance=moved, verify=False if no_verify else None, **asked)
     from latentedit.images import save_image
 
     if crop or not all(has_photo(face) for face in faces):

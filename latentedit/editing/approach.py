@@ -96,5 +96,6 @@ def _update(jacobian: Tensor, moved: Tensor, gained: Tensor, slopes: Tensor) -> 
 def _solve(jacobian: Tensor, wanted: Tensor) -> Tensor:
     try:
         return torch.linalg.solve(jacobian, wanted)
-    except torch.linalg.LinAlgError:  # attributes that are one and the same: share the work
+    except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
+        # attributes that are one and the same: share the work
         return torch.linalg.lstsq(jacobian, wanted[..., None]).solution[..., 0]

@@ -59,7 +59,8 @@ def _asked(edit: Edit, name: str, row: int, seen: Any, now: Any) -> dict[str, An
 def _canonical(asked: Any, known: list[str]) -> set[str]:
     from latentedit.networks.perception import ALIASES
 
-    return {ALIASES.get(name, name) for name in asked} & set(known)
+    names = {str(ALIASES.get(name, name)) for name in asked}
+    return names & set(known)
 
 
 def _identity_to_photo(edit: Edit, now: Any) -> list[float | None]:

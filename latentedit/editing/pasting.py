@@ -26,9 +26,10 @@ def paste(edit: Edit, *, photo: Any = None, detail: Detail = "transfer", feather
     faces = [aligned_face(origin, photo) for origin in origins]
     result = faces[0].photo
     assert result is not None
-    options = {} if feather is None else {"feather": feather}
+    options: dict[str, Any] = {} if feather is None else {"feather": feather}
     for number, (face, origin) in enumerate(zip(faces, origins, strict=True)):
         assert face.photo is not None
+        assert faces[0].photo is not None
         if number and (face.photo.size != result.size or face.photo.tobytes() != faces[0].photo.tobytes()):
             raise FaceError("The edited faces come from different photos.", "Paste each edit back by itself.")
         if detail == "render":
@@ -66,7 +67,7 @@ def _origins(edit: Edit) -> list[Inversion]:
     return origins
 
 
-def _transfer(face: AlignedFace, before: Tensor, after: Tensor, feather: dict[str, float]) -> Image.Image:
+def _transfer(face: AlignedFace, before: Tensor, after: Tensor, feather: dict[str, Any]) -> Image.Image:
     """Add the change that the edit made; the photo's own detail stays wherever that change is small."""
     assert face.photo is not None
     crop = align(face.photo, face.landmarks, face.template, before.shape[-1]).crop

@@ -72,7 +72,7 @@ class Subject:
         images = []
         for rows in torch.arange(len(self)).split(1 if any(self.deltas) else _BATCH):
             part = self.take(rows.tolist())
-            generator = adapt(self.model.generator, part.deltas[0]) if part.deltas else self.model.generator
+            generator: Any = adapt(self.model.generator, part.deltas[0]) if part.deltas else self.model.generator
             kept = {"noise": part.noise} if part.noise else {}
             images.append(generator.synthesis(part.ws, noise_mode="const", **kept).float())
             if advance is not None:
