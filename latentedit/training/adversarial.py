@@ -51,6 +51,8 @@ class AdversarialConfig:
     batch_size: int = 16
     accumulate: int = 1
     learning_rate: float = 2e-3
+    discriminator_learning_rate: float = 2e-3
+    beta1: float = 0.0
     encoder_learning_rate: float = 5e-4
     r1_gamma: float = 0.1
     r1_interval: int = 16
@@ -113,14 +115,14 @@ class AdversarialTrainer:
         def adam(groups: Iterable[Any], interval: int) -> torch.optim.Optimizer:
             ratio = interval / (interval + 1) if interval else 1.0
             made = [{**group, "lr": group["lr"] * ratio} for group in groups]
-            return torch.optim.Adam(made, betas=(0.0, 0.99**ratio), eps=1e-8)
+            return torch.optim.Adam(made, betas=(config.beta1**ratio, 0.99**ratio), eps=1e-8)
 
         groups = [{"params": list(self.generator.parameters()), "lr": config.learning_rate}]
         if self.encoder is not None:
             groups.append({"params": list(self.encoder.parameters()), "lr": config.encoder_learning_rate})
-        judges = [{"params": list(self.discriminator.parameters()), "lr": config.learning_rate}]
+        judges = [{"params": list(self.discriminator.parameters()), "lr": config.discriminator_learning_rate}]
         if self.encoder is not None:
-            judges.append({"params": list(self.critic.parameters()), "lr": config.learning_rate / 2})
+            judges.append({"params": list(self.critic.parameters()), "lr": config.discriminator_learning_rate / 2})
         return {"g": adam(groups, config.path_length_interval), "d": adam(judges, config.r1_interval)}
 
     @property

@@ -158,6 +158,25 @@ def adversarial(run: RunConfig, trainer: AdversarialTrainer, faces: FaceCrops, i
         trainer.save(path)
 
 
+def save_start(run: RunConfig, networks: Networks) -> None:
+    """Write networks that an adversarial run is to start from (grown ones, or those of a model to tune)."""
+    held = {"generator": networks.generator, "encoder": networks.encoder, "discriminator": networks.discriminator}
+    save_state(run.path("start"), {name: module for name, module in held.items() if module is not None})
+
+
+def start_networks(run: RunConfig) -> Networks:
+    """What `save_start` wrote; parts that were not there are None."""
+    state = torch.load(_existing(run.path("start")), weights_only=True)
+    networks = Networks(Generator(run.generator))
+    if "encoder" in state:
+        networks.encoder = Encoder(run.encoder)
+    if "discriminator" in state:
+        networks.discriminator = Discriminator(run.discriminator)
+    for name, weights in state.items():
+        getattr(networks, name).load_state_dict(weights)
+    return networks
+
+
 def grown_networks(source: Path) -> Networks:
     """Generator and discriminator of twice the resolution from another run's adversarial stage."""
     old = load_run(source)

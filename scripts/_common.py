@@ -1,0 +1,69 @@
+"""What the training scripts share: progress lines, grids of pictures, and the perception losses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import click
+import torch
+from torch import Tensor
+
+from latentedit.files import atomic_path
+from latentedit.images import to_pil
+from latentedit.media import contact_sheet
+from latentedit.networks.perception import PerceptionNetwork
+from latentedit.training.state import MetricsFile
+
+
+def report(
+    progress: Iterable[tuple[int, dict[str, float]]], metrics: MetricsFile, *, unit: str = "images", every: float = 30.0
+) -> None:
+    """Run ``progress`` to its end; print and write the means of the losses every so many seconds."""
+    began, first, sums, counts = time.monotonic(), None, {}, {}
+    done = 0
+    for done, losses in progress:
+        first = done if first is None else first
+        for name, value in losses.items():
+            sums[name] = sums.get(name, 0.0) + float(value)
+            counts[name] = counts.get(name, 0) + 1
+        elapsed = time.monotonic() - began
+        if elapsed > every:
+            _flush(done, (done - first) / elapsed, sums, counts, metrics, unit)
+            began, first = time.monotonic(), done
+    if sums:
+        elapsed = max(time.monotonic() - began, 1e-9)
+        _flush(done, (done - (first or 0)) / elapsed, sums, counts, metrics, unit)
+
+
+def _flush(
+    done: int, rate: float, sums: dict[str, float], counts: dict[str, int], metrics: MetricsFile, unit: str
+) -> None:
+    means = {name: sums[name] / counts[name] for name in sums}
+    metrics.write(**{unit: done}, rate=rate, **means)
+    text = "  ".join(f"{name} {value:.4g}" for name, value in means.items())
+    click.echo(f"{unit} {done}  {rate:.1f}/s  {text}")
+    sums.clear()
+    counts.clear()
+
+
+def save_grid(path: Path, images: Tensor, columns: int) -> None:
+    """Write images [N,3,R,R] in [-1,1] as one PNG with ``columns`` pictures a row."""
+    pictures = to_pil(images)
+    rows = [pictures[i : i + columns] for i in range(0, len(pictures), columns)]
+    with atomic_path(path) as temporary:
+        contact_sheet(rows).save(temporary)
+
+
+def perception_losses(network: PerceptionNetwork) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Perceptual and identity distance of rebuilt to real photos, [N] each, differentiable in the rebuilt ones."""
+    network = network.eval().requires_grad_(False)
+
+    def perceive(rebuilt: Tensor, photos: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            real = network.perceive(photos)
+        seen = network.perceive(rebuilt)
+        return network.perceptual_distance(seen, real), network.identity_distance(seen, real)
+
+    return perceive
