@@ -42,6 +42,6 @@ def _print(checks: list[Check]) -> None:
             section = check.section
             click.echo(click.style(section, bold=True))
         mark, colour = _MARKS[check.status]
-        click.echo(f"  {click.style(f'{mark:<8}', fg=colour)}{check.name:<24}{check.found}")
+        click.echo(f"  {click.style(f'{mark:<8}', fg=colour)}{check.name:<26}{check.found}")
         if check.remedy:
-            click.echo(f"  {'':<8}{'':<24}-> {check.remedy}")
+            click.echo(f"  {'':<8}{'':<26}-> {check.remedy}")

@@ -253,7 +253,7 @@ class AdversarialTrainer:
         """Average gradients over processes, replace those that are not finite by zero, and step."""
         optimizer = self.optimizers[which]
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        flat = torch.cat([p.grad.flatten() for p in parameters])
+        flat: Any = torch.cat([p.grad.flatten() for p in parameters])
         if self.fabric.world_size > 1:
             flat = self.fabric.all_reduce(flat, reduce_op="mean")
         flat = flat.nan_to_num(nan=0.0, posinf=1e5, neginf=-1e5)

@@ -74,6 +74,9 @@ def _translate2d(x: Tensor, y: Tensor) -> Tensor:
 class AugmentPipe(nn.Module):
     """Augment images [N,3,R,R] with overall probability ``p`` (a buffer, so that checkpoints keep it)."""
 
+    p: Tensor
+    filter: Tensor
+
     def __init__(self, config: AugmentConfig | None = None, p: float = 0.0) -> None:
         super().__init__()
         self.config = config or AugmentConfig()

@@ -56,8 +56,8 @@ class Autoencoder:
     def __init__(self, generator: GeneratorConfig, encoder: EncoderConfig, config: AutoencoderConfig) -> None:
         torch.manual_seed(config.seed)
         self.config = config
-        self.generator = Generator(generator).to(memory_format=torch.channels_last)
-        self.encoder = Encoder(encoder).to(memory_format=torch.channels_last)
+        self.generator = Generator(generator).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.encoder = Encoder(encoder).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.averages = {
             name: copy.deepcopy(module).eval().requires_grad_(False)
             for name, module in (("generator", self.generator), ("encoder", self.encoder))
@@ -143,6 +143,7 @@ def standardise(generator: Generator, encoder: Encoder, faces: FaceCrops, *, ima
     base = torch.cat([encoder.parts(chunk)[0] for chunk in chunks])
     mean, std = base.mean(dim=0), base.std(dim=0).clamp_min(1e-8)
     encoder.base.weight.div_(std[:, None])
+    assert encoder.base.bias is not None
     encoder.base.bias.sub_(mean).div_(std).add_(CENTRE)
     for layer in generator.synthesis.modules():
         affine = getattr(layer, "affine", None)

@@ -89,6 +89,7 @@ class LatentFit:
             incoming = 0.0 if i == 0 else CENTRE
             target = self.mean if last else torch.full([size[0]], CENTRE)
             layer.weight.copy_(matrix / 2**0.5 / layer.weight_gain)
+            assert layer.bias is not None
             layer.bias.copy_((target - matrix.sum(dim=1) * incoming) / 2**0.5 / layer.bias_gain)
 
     def adversarial(self) -> Iterator[dict[str, float]]:

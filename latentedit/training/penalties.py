@@ -28,6 +28,8 @@ def r1_penalty(discriminator: nn.Module, real: Tensor) -> Tensor:
 class PathLengthPenalty(nn.Module):
     """Deviation of ``|J_w^T y|`` from its running mean (Karras et al. 2020, eq. 4); the mean is a buffer."""
 
+    mean_length: Tensor
+
     def __init__(self, decay: float = 0.01) -> None:
         super().__init__()
         self.decay = decay

@@ -155,7 +155,7 @@ class PerceptionTrainer:
         torch.manual_seed(config.seed)
         self.rank, self.processes = rank, processes
         self.config, self.table, self.device = config, table, torch.device(device)
-        self.network = PerceptionNetwork(config.network).to(self.device).to(memory_format=torch.channels_last)
+        self.network = PerceptionNetwork(config.network).to(self.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         matrices = [p for p in self.network.parameters() if p.ndim > 1]
         vectors = [p for p in self.network.parameters() if p.ndim <= 1]

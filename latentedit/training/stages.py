@@ -128,12 +128,12 @@ def adversarial_trainer(
     if config.reconstruction is not None and encoder is None:
         encoder = Encoder(run.encoder)
     trainer = AdversarialTrainer(
-        start.generator.requires_grad_(True).train().to(memory_format=torch.channels_last),
-        (start.discriminator or Discriminator(run.discriminator)).to(memory_format=torch.channels_last),
+        start.generator.requires_grad_(True).train().to(memory_format=torch.channels_last),  # pyright: ignore[reportCallIssue]
+        (start.discriminator or Discriminator(run.discriminator)).to(memory_format=torch.channels_last),  # pyright: ignore[reportCallIssue]
         config,
         fabric,
         # Batch norm stays at its settled statistics: the average then renders what the trained weights do.
-        encoder=None if encoder is None else encoder.requires_grad_(True).eval().to(memory_format=torch.channels_last),
+        encoder=None if encoder is None else encoder.requires_grad_(True).eval().to(memory_format=torch.channels_last),  # pyright: ignore[reportCallIssue]
         critic=start.critic,
         perceive=perceive,
     )

@@ -40,7 +40,7 @@ def load_state(path: str | Path, parts: Mapping[str, Any]) -> dict[str, Any]:
 @torch.no_grad()
 def update_average(average: nn.Module, module: nn.Module, decay: float) -> None:
     """Move ``average`` towards ``module`` by ``1 - decay`` (weight EMA, Karras et al. 2018); buffers are copied."""
-    torch._foreach_lerp_(list(average.parameters()), list(module.parameters()), 1 - decay)
+    torch._foreach_lerp_(list(average.parameters()), list(module.parameters()), 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
     for own, other in zip(average.buffers(), module.buffers(), strict=True):
         own.copy_(other)
 
