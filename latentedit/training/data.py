@@ -66,7 +66,7 @@ class FaceCrops:
             dataset, shard = path.stem.rsplit("-", 1)
             variants = self.folder / f"{dataset}-masked-{shard}.npy"
             if variants.exists():
-                sources = [int(row["row"]) for row in _read_rows(variants.with_suffix(".csv"))]
+                sources = [int(row["source_row"]) for row in _read_rows(variants.with_suffix(".csv"))]
                 chosen = [i for i, source in enumerate(sources) if source in place]
                 masked.append(downscale(np.load(variants, mmap_mode="r")[chosen], size))
                 owners += [place[sources[i]] for i in chosen]
@@ -81,6 +81,17 @@ class FaceCrops:
 
     def __len__(self) -> int:
         return len(self.crops)
+
+    def landmarks(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Landmarks float [n,68,2] in pixel indices of the crops at this size."""
+        found = []
+        for index in np.asarray(indices):
+            row = self.rows[int(index)]
+            shard = self.folder / f"{row['dataset']}-{row['shard']}"
+            side = np.load(shard.with_suffix(".npy"), mmap_mode="r").shape[1]
+            points = np.load(shard.with_suffix(".landmarks.npy"), mmap_mode="r")[int(row["row"])]
+            found.append((points + 0.5) * self.size / side - 0.5)
+        return np.stack(found) if found else np.zeros((0, 68, 2))
 
     def tensor(self, indices: Sequence[int] | np.ndarray, *, masked: bool = False) -> Tensor:
         """Crops [n,3,R,R] in [-1,1], channels-last; ``masked`` takes them from the masked variants."""

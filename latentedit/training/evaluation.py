@@ -1,0 +1,216 @@
+"""Figures of a model on held-out photos: inversion, samples, edits. `scripts/evaluate_model.py` prints them.
+
+Identity is judged by dlib's face recognition network, which no part of the model was chosen by; attributes by the
+model's own perception network.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from latentedit.checkpoints import Model
+from latentedit.directions import Direction, list_directions
+from latentedit.errors import DirectionError
+from latentedit.faces.detect import detect
+from latentedit.images import to_pil, to_tensor, to_uint8
+from latentedit.inversion import invert
+from latentedit.inversion.metrics import ssim
+from latentedit.latents import seed_z
+from latentedit.training.data import FaceCrops
+from latentedit.training.face_teacher import DlibFaceNetwork, describe_crops
+from latentedit.training.measures import frechet_multiple, sharpness
+
+SAME_PERSON = 0.6
+"""dlib's threshold on the distance of two descriptors."""
+
+
+AGE_BANDS = ((13, "0-12"), (30, "13-29"), (60, "30-59"), (200, "60+"))
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Held-out photos at the model's resolution: [N,3,R,R], landmarks [N,68,2] in their pixels, and index rows."""
+
+    images: Tensor
+    landmarks: np.ndarray
+    rows: Sequence[dict[str, str]]
+
+    @classmethod
+    def choose(cls, faces: FaceCrops, count: int, *, seed: int = 0, masked: bool = False) -> Photos:
+        """``count`` photos drawn with ``seed``; ``masked`` takes those that have a masked variant."""
+        pool = np.unique(faces.masked_of) if masked else np.arange(len(faces))
+        chosen = np.sort(np.random.default_rng(seed).permutation(pool)[:count])
+        return cls(faces.tensor(chosen), faces.landmarks(chosen), [faces.rows[i] for i in chosen])
+
+
+@torch.no_grad()
+def sample(model: Model, count: int, psi: float, *, first_seed: int = 0, batch_size: int = 50) -> Tensor:
+    """Samples [count,3,R,R] of consecutive seeds."""
+    parts = []
+    for start in range(first_seed, first_seed + count, batch_size):
+        z = seed_z(range(start, min(start + batch_size, first_seed + count)), model.generator.z_dim)
+        parts.append(model.generator.synthesis(model.generator.mapping(z, truncation_psi=psi)))
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def features(model: Model, images: Tensor, batch_size: int = 64) -> np.ndarray:
+    """Pooled deepest perception features [N,C] for the Fréchet distance."""
+    network = model.require("perception")
+    parts = [network.perceive(chunk).features[-1].mean(dim=[2, 3]) for chunk in images.split(batch_size)]
+    return torch.cat(parts).double().numpy()
+
+
+def found_share(images: Tensor, side: int = 160) -> float:
+    """Share of images in which dlib's HOG detector finds a face; the crops are enlarged and given a margin."""
+    found = 0
+    for picture in to_pil(images):
+        large = np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC))
+        padded = np.pad(large, ((side // 4, side // 4), (side // 4, side // 4), (0, 0)), mode="edge")
+        found += bool(detect(Image.fromarray(padded), detector="hog"))
+    return found / len(images)
+
+
+def dlib_distances(network: DlibFaceNetwork, a: Tensor, b: Tensor, landmarks: np.ndarray) -> np.ndarray:
+    """Distances [N] of dlib descriptors of images that share their geometry."""
+    first, second = (describe_crops(network, np.asarray(to_uint8(part)), landmarks) for part in (a, b))
+    return np.linalg.norm(first - second, axis=1)
+
+
+def evaluate_samples(model: Model, faces: FaceCrops, count: int) -> dict[str, float]:
+    """Faces found, Fréchet multiple, and sharpness of samples."""
+    truncated = sample(model, min(count, 500), 0.7, first_seed=1_000_000)
+    full = sample(model, count, 1.0)
+    photos = faces.tensor(np.random.default_rng(0).permutation(len(faces))[: 2 * count])
+    return {
+        "faces_found_psi07": found_share(truncated),
+        "frechet_multiple": frechet_multiple(features(model, full), features(model, photos)),
+        "sharpness_samples": sharpness(full[:1000], photos[:1000]),
+    }
+
+
+def evaluate_inversion(model: Model, photos: Photos, judge: DlibFaceNetwork, steps: int) -> tuple[dict[str, Any], list]:
+    """Figures of the encoder and of the hybrid method, and the hybrid's inversions."""
+    pictures = to_pil(photos.images)
+    result: dict[str, Any] = {"photos": len(pictures)}
+    inversions: list[Any] = []
+    for method, count in (("encoder", None), ("hybrid", steps)):
+        invert(pictures[0], model=model, method=method, steps=min(count or 0, 2) or None, face=None)
+        began = time.perf_counter()
+        invert(pictures[0], model=model, method=method, steps=count, face=None)
+        seconds = time.perf_counter() - began
+        inversions = invert(pictures, model=model, method=method, steps=count, face=None)
+        images = to_tensor([inversion.image for inversion in inversions])
+        distances = dlib_distances(judge, images, photos.images, photos.landmarks)
+        errors = (images - photos.images).square().mean(dim=[1, 2, 3]).numpy()
+        result[method] = {
+            "mse": float(errors.mean()),
+            "same_person": float((distances < SAME_PERSON).mean()),
+            "dlib_distance": float(distances.mean()),
+            "sharpness": sharpness(images, photos.images),
+            "seconds_one_photo": seconds,
+            "groups": _groups(photos.rows, errors, distances),
+        }
+    return result, inversions
+
+
+def _groups(rows: Sequence[dict[str, str]], errors: np.ndarray, distances: np.ndarray) -> dict[str, dict[str, float]]:
+    """MSE and share of the same person per age group, gender, and ethnicity label, where the data has them."""
+    names: dict[str, list[int]] = {}
+    for i, row in enumerate(rows):
+        if row.get("age"):
+            age = float(row["age"])
+            names.setdefault(
+                "age " + ("0-12" if age < 13 else "13-29" if age < 30 else "30-59" if age < 60 else "60+"), []
+            ).append(i)
+        if row.get("male"):
+            names.setdefault("male" if float(row["male"]) > 0.5 else "female", []).append(i)
+        if row.get("ethnicity"):
+            names.setdefault(f"ethnicity label {row['ethnicity']}", []).append(i)
+    return {
+        name: {
+            "photos": len(chosen),
+            "mse": float(errors[chosen].mean()),
+            "same_person": float((distances[chosen] < SAME_PERSON).mean()),
+        }
+        for name, chosen in sorted(names.items())
+    }
+
+
+def evaluate_edits(model: Model, inversions: Sequence[Any], photos: Photos, judge: DlibFaceNetwork) -> dict[str, Any]:
+    """Success of edits on held-out inversions, as the perception network and dlib see them."""
+    network = model.require("perception")
+    before = to_tensor([inversion.image for inversion in inversions])
+    with torch.no_grad():
+        seen = network.perceive(before)
+    result: dict[str, Any] = {}
+    tries: list[tuple[str, dict[str, float], Any]] = [
+        ("age +15", {"age": 15.0}, None),
+        ("smile to 0.9", {"smile": 0.9}, (lambda now: now.smile > 0.5, seen.smile < 0.5)),
+        ("eyeglasses off", {"eyeglasses": 0.05}, (lambda now: now.eyeglasses < 0.5, seen.eyeglasses > 0.5)),
+        ("makeup on", {"makeup": 0.9}, (lambda now: now.makeup > 0.5, seen.makeup < 0.5)),
+    ]
+    for name, amounts, success in tries:
+        images = _edited(model, inversions, amounts)
+        if images is None:
+            continue
+        with torch.no_grad():
+            now = network.perceive(images)
+        distances = dlib_distances(judge, images, before, photos.landmarks)
+        figures: dict[str, Any] = {"same_person": float((distances < SAME_PERSON).mean())}
+        if success is None:
+            change = now.age - seen.age
+            figures |= {"change_mean": float(change.mean()), "change_std": float(change.std())}
+        else:
+            reached, eligible = success
+            count = int(eligible.sum())
+            figures |= {
+                "tried": count,
+                "success": float(reached(now)[eligible].float().mean()) if count else float("nan"),
+            }
+        result[name] = figures
+    return result
+
+
+def _edited(model: Model, inversions: Sequence[Any], amounts: dict[str, float]) -> Tensor | None:
+    """Renders of edited inversions; None where the model lacks the direction."""
+    from latentedit.editing import edit
+
+    try:
+        return torch.cat([edit(inversion, model=model, **amounts).pixels for inversion in inversions])
+    except DirectionError:
+        return None
+
+
+def evaluate_masks(
+    model: Model, inversions: Sequence[Any], faces: FaceCrops, judge: DlibFaceNetwork, count: int
+) -> dict[str, float]:
+    """Mask on and off again (SSIM to the start), and photos with a drawn mask unmasked (dlib, to the original)."""
+    from latentedit.editing import edit
+
+    if "mask" not in list_directions(model):
+        return {}
+    before = to_tensor([inversion.image for inversion in inversions])
+    back = torch.cat([edit(edit(inversion, model=model, mask=0.95), mask=0.02).pixels for inversion in inversions])
+    chosen = np.random.default_rng(1).permutation(len(faces.masked))[:count]
+    originals = faces.masked_of[chosen]
+    found = invert(to_pil(faces.tensor(chosen, masked=True)), model=model, method="encoder", face=None)
+    unmasked = torch.cat([edit(inversion, model=model, mask=0.02).pixels for inversion in found])
+    distances = dlib_distances(judge, unmasked, faces.tensor(originals), faces.landmarks(originals))
+    return {
+        "on_off_ssim": float(ssim(back, before).mean()),
+        "unmasked_same_person": float((distances < SAME_PERSON).mean()),
+    }
+
+
+def evaluate_directions(model: Model) -> dict[str, float | None]:
+    """Held-out SVM accuracy of every direction of the model."""
+    return {name: Direction.load(path).accuracy for name, path in sorted(list_directions(model).items())}

@@ -1,0 +1,140 @@
+"""Compute the figures of a model's card from its weights and held-out photos; write JSON, a table, and contact sheets.
+
+    python scripts/evaluate_model.py prepared -o report --model faces64 --card latentedit/assets/faces64/MODEL_CARD.md
+
+``--card`` replaces the table between the markers of that file. Sheets show held-out photos: keep them to yourself.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from _common import save_grid
+
+from latentedit.checkpoints import load_model
+from latentedit.errors import LatentEditError
+from latentedit.files import atomic_path
+from latentedit.images import to_tensor
+from latentedit.training.data import FaceCrops
+from latentedit.training.evaluation import (
+    Photos,
+    evaluate_directions,
+    evaluate_edits,
+    evaluate_inversion,
+    evaluate_masks,
+    evaluate_samples,
+    sample,
+)
+from latentedit.training.face_teacher import DlibFaceNetwork
+
+MARKERS = ("<!-- figures: begin -->", "<!-- figures: end -->")
+
+
+@click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("data", type=click.Path(file_okay=False, path_type=Path))
+@click.option("-o", "--outdir", required=True, type=click.Path(file_okay=False, path_type=Path))
+@click.option("--model", default="faces64", show_default=True)
+@click.option("--photos", "count", default=48, show_default=True, help="Held-out photos to invert and edit.")
+@click.option("--samples", default=10_000, show_default=True, help="Samples for the Fréchet distance.")
+@click.option("--steps", default=200, show_default=True, help="Steps of the hybrid inversion.")
+@click.option("--card", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Card whose table to renew.")
+@click.option("--threads", type=int, help="CPU threads [PyTorch's choice].")
+def main(
+    data: Path, outdir: Path, model: str, count: int, samples: int, steps: int, card: Path | None, threads: int | None
+) -> None:
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        figures = evaluate(data, outdir, model, count, samples, steps)
+    except LatentEditError as error:
+        raise click.ClickException(str(error)) from error
+    with atomic_path(outdir / "figures.json") as temporary:
+        temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    text = table(figures)
+    click.echo(text)
+    if card is not None:
+        begin, end = map(re.escape, MARKERS)
+        pattern = re.compile(f"({begin}\n).*?({end})", re.DOTALL)
+        renewed = pattern.sub(lambda match: match[1] + text + match[2], card.read_text(encoding="utf-8"))
+        with atomic_path(card) as temporary:
+            temporary.write_text(renewed, encoding="utf-8")
+
+
+def evaluate(data: Path, outdir: Path, name: str, count: int, samples: int, steps: int) -> dict[str, Any]:
+    """Every figure, part by part; prints how long each took."""
+    model = load_model(None if name == "faces64" else name)
+    faces = FaceCrops(data, model.resolution, split="held")
+    photos = Photos.choose(faces, count)
+    judge = DlibFaceNetwork()
+    folder = model.path
+    size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file()) if folder else 0
+    figures: dict[str, Any] = {
+        "fingerprint": model.fingerprint,
+        "resolution": model.resolution,
+        "assets_mb": size / 1e6,
+        "held_out": len(faces),
+    }
+
+    def timed(part: str, began: float) -> None:
+        click.echo(f"{part}: {time.monotonic() - began:.0f} s", err=True)
+
+    began = time.monotonic()
+    figures["samples"] = evaluate_samples(model, faces, samples)
+    timed("samples", began)
+    began = time.monotonic()
+    figures["inversion"], inversions = evaluate_inversion(model, photos, judge, steps)
+    timed("inversion", began)
+    save_grid(outdir / "samples.png", sample(model, 96, 0.7), 16)
+    rebuilt = to_tensor([inversion.image for inversion in inversions])
+    save_grid(outdir / "inversions.png", torch.stack([photos.images, rebuilt], dim=1).flatten(0, 1), 16)
+    began = time.monotonic()
+    figures["directions"] = evaluate_directions(model)
+    figures["edits"] = evaluate_edits(model, inversions, photos, judge)
+    figures["masks"] = evaluate_masks(model, inversions, faces, judge, count)
+    timed("edits", began)
+    return figures
+
+
+def table(figures: dict[str, Any]) -> str:
+    """The figures as a Markdown table."""
+    rows: list[tuple[str, str]] = []
+    samples, inversion = figures["samples"], figures["inversion"]
+    rows.append(("dlib finds a face in samples, psi 0.7", f"{samples['faces_found_psi07']:.1%}"))
+    rows.append(("Fréchet multiple (1: as near as real photos)", f"{samples['frechet_multiple']:.1f}"))
+    rows.append(("sharpness of samples (spectral energy against photos)", f"{samples['sharpness_samples']:.2f}"))
+    for method in ("encoder", "hybrid"):
+        values = inversion[method]
+        rows.append((f"{method}: MSE on [-1,1]", f"{values['mse']:.4f}"))
+        rows.append((f"{method}: same person by dlib (< 0.6)", f"{values['same_person']:.0%}"))
+        rows.append((f"{method}: sharpness", f"{values['sharpness']:.2f}"))
+        rows.append((f"{method}: one photo", f"{values['seconds_one_photo']:.2f} s"))
+    for name, accuracy in figures["directions"].items():
+        rows.append((f"direction {name}: held-out SVM accuracy", "-" if accuracy is None else f"{accuracy:.1%}"))
+    for name, values in figures["edits"].items():
+        same = f"same person {values['same_person']:.0%}"
+        if "change_mean" in values:
+            rows.append((name, f"{values['change_mean']:+.1f} +- {values['change_std']:.1f} years, {same}"))
+        elif values["success"] is None:
+            rows.append((name, f"no photo to try, {same}"))
+        else:
+            rows.append((name, f"{values['success']:.0%} of {values['tried']}, {same}"))
+    if figures["masks"]:
+        rows.append(("mask on, then off: SSIM to the start", f"{figures['masks']['on_off_ssim']:.2f}"))
+        same = f"{figures['masks']['unmasked_same_person']:.0%}"
+        rows.append(("drawn mask removed: same person as without", same))
+    rows.append(("files", f"{figures['assets_mb']:.1f} MB"))
+    lines = ["| what | measured |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), ""]
+    groups = inversion["hybrid"]["groups"]
+    lines += ["| hybrid inversion, by group | photos | MSE | same person |", "|---|---|---|---|"]
+    lines += [f"| {g} | {v['photos']} | {v['mse']:.4f} | {v['same_person']:.0%} |" for g, v in groups.items()]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
