@@ -39,6 +39,9 @@ class Encoder(nn.Module):
     unit scale.
     """
 
+    w_avg: Tensor
+    w_std: Tensor
+
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
