@@ -44,6 +44,10 @@ class Geometry:
         pattern = self.covariance @ functional
         return pattern / np.linalg.norm(pattern)
 
+    def strain(self, displacement: np.ndarray) -> float:
+        """Mahalanobis length of a ``displacement`` [D]: how far it goes in standard deviations of the latents."""
+        return float(np.sqrt(displacement @ np.linalg.solve(self.covariance, displacement)))
+
 
 def linearise(scores: np.ndarray, unit: str) -> np.ndarray:
     """Scores on a scale where moving along a direction adds: log-odds for probabilities, else as they are."""

@@ -32,6 +32,9 @@ KIN = (frozenset({"makeup", "lipstick"}), frozenset({"age", "young", "gray_hair"
 """Attributes of which one is part of the other: they are not held still against each other."""
 
 
+_STRAIN = 0.01  # price of one standard deviation of the latents, per spread of the own score
+
+
 @dataclass(frozen=True)
 class Candidate:
     """One way to move: the conditioned ``direction``, what it was conditioned on, and what it does at ``step``."""
@@ -78,7 +81,7 @@ class Study:
         meter = LeakageMeter(self.probe, self.ws, own=own, spreads=watched)
         ways = ("normal", "pattern") if self.config.way == "auto" else (self.config.way,)
         candidates = [self._candidate(meter, plain, way) for way in ways]
-        best = min(candidates, key=lambda candidate: candidate.after.price(self.config.tolerance))
+        best = min(candidates, key=self._price)
         direction = self._recentred(best.direction, plain)
         direction, leakage = self._restrict(meter, direction, best)
         calibration = calibrate_by_moving(
@@ -119,6 +122,12 @@ class Study:
         changed = start.with_(normal=torch.from_numpy(projected))
         return Candidate(changed, way, names, step / along, before, meter.measure(changed, step / along))
 
+    def _price(self, candidate: Candidate) -> float:
+        """What a way to move costs: leakage, identity, and how unlikely the latents are that it leads to."""
+        move = 2 * candidate.step * candidate.direction.normal.double().numpy()
+        unlikely = self.geometry.strain(move) / max(abs(candidate.after.own), 1e-6)
+        return candidate.after.price(self.config.tolerance) + _STRAIN * unlikely
+
     def _recentred(self, direction: Direction, plain: Direction) -> Direction:
         """The hyperplane half-way between the ends along a new normal, and how well that one separates."""
         values = np.asarray(self.labelled.scores[self.keys[plain.name]], np.float64)
@@ -156,6 +165,7 @@ class Study:
             "effect": leakage.own * own,
             "effect_before": best.before.own * own,
             "identity": leakage.identity,
+            "strain": self.geometry.strain(2 * best.step * best.direction.normal.double().numpy()),
             "leakage": {names[key]: round(leakage.ratio(key), 4) for key in leakage.others},
             "leakage_before": {names[key]: round(best.before.ratio(key), 4) for key in best.before.others},
         }

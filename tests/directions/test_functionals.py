@@ -64,6 +64,18 @@ def test_patterns_follow_the_covariance() -> None:
     np.testing.assert_allclose(pattern, np.array([9, 1, 0]) / 82**0.5, atol=0.02)
 
 
+def test_strain_counts_standard_deviations_and_the_pattern_has_the_least() -> None:
+    factor = RNG.standard_normal((6, 6))
+    geometry = Geometry(np.zeros(6), factor @ factor.T)
+    assert Geometry(np.zeros(2), np.diag([4.0, 1.0])).strain(np.array([2.0, 0.0])) == pytest.approx(1)
+    functional = RNG.standard_normal(6)
+    pattern = geometry.pattern(functional)
+    least = geometry.strain(pattern / (functional @ pattern))
+    for _ in range(20):
+        other = pattern + 0.3 * RNG.standard_normal(6)
+        assert geometry.strain(other / (functional @ other)) >= least
+
+
 def test_probabilities_become_log_odds() -> None:
     np.testing.assert_allclose(linearise(np.array([0.5, 0.9, 1.0, 0.0]), "probability"), [0, np.log(9), 6, -6])
     np.testing.assert_allclose(linearise(np.array([0.5, 90]), "years"), [0.5, 90])

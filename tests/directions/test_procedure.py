@@ -112,6 +112,14 @@ def test_naming_the_conditions_projects_exactly_these(probe, samples) -> None:
     assert abs(float(smile.normal @ probe.perception.age)) < 0.03
 
 
+def test_kin_are_not_held_still_against_each_other(probe, samples, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("latentedit.directions.study.KIN", (frozenset({"age", "smile"}),))
+    config = ProcedureConfig(watch=("age", "yaw"), layers=None, way="normal", probes=16)
+    smile = fit_attributes(probe, samples, ["smile"], config=config)["smile"]
+    assert "age" not in smile.settings["conditioned_on"]
+    assert "age" not in smile.metrics["leakage"]
+
+
 def test_no_conditions_and_the_normal_is_the_machines_own(probe, samples) -> None:
     config = ProcedureConfig(watch=(), condition=(), layers="0-3", way="normal", probes=16)
     smile = fit_attributes(probe, samples, ["smile"], config=config)["smile"]
