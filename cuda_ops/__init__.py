@@ -6,6 +6,7 @@ Importing this package compiles and loads nothing; the kernels are built at the 
 from __future__ import annotations
 
 from latentedit.cuda_ops.activation import bias_act
+from latentedit.cuda_ops.filtered_lrelu import filtered_lrelu
 from latentedit.cuda_ops.filters import setup_filter
 from latentedit.cuda_ops.fused import styled_conv, to_image, upsample_add
 from latentedit.cuda_ops.native import BackendReport, backend_report
@@ -17,6 +18,7 @@ __all__ = [
     "bias_act",
     "downsample2d",
     "filter2d",
+    "filtered_lrelu",
     "setup_filter",
     "styled_conv",
     "to_image",

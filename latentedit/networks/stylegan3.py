@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from latentedit.cuda_ops.filtered_lrelu import filtered_lrelu
+from latentedit.cuda_ops import filtered_lrelu
 from latentedit.errors import LatentError, ModelError
 from latentedit.networks.generator import Generator
 from latentedit.networks.layers import FullyConnectedLayer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentedit.cuda_ops.filtered_lrelu import filtered_lrelu
+from latentedit.cuda_ops import filtered_lrelu
 from latentedit.cuda_ops.filters import setup_filter
+from latentedit.cuda_ops.native import require
 
+module = importlib.import_module("latentedit.cuda_ops.filtered_lrelu")  # the package has a function of that name
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "filtered_lrelu.npz")
 CASES = json.loads(str(GOLDEN["cases"]))
 BACKENDS = ["reference", "auto"]
@@ -47,7 +50,7 @@ def test_values_and_gradients_of_the_published_implementation(case, backend: str
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 3e-2), (torch.float16, 4e-3)])
 @pytest.mark.parametrize("radial", [False, True])
-def test_the_kernels_agree_with_the_reference(layout, dtype, tolerance: float, radial: bool) -> None:
+def test_kernels_agree_with_the_reference(layout, dtype, tolerance: float, radial: bool) -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 5, 11, 9).to(dtype).contiguous(memory_format=layout)
     b = torch.randn(5).to(dtype)
@@ -59,6 +62,40 @@ def test_the_kernels_agree_with_the_reference(layout, dtype, tolerance: float, r
     assert y.dtype == dtype
     assert y.is_contiguous(memory_format=layout)
     assert error(y, expected) <= tolerance
+
+
+SHAPES = [
+    # up, down, taps up, taps down, padding
+    (1, 1, 1, 1, [0, 0, 0, 0]),
+    (2, 2, 12, 12, [9, 9, 9, 9]),
+    (4, 2, 24, 12, [17, 16, 15, 14]),
+    (2, 1, 12, 1, [5, 6, 5, 6]),
+    (1, 2, 1, 6, [3, 3, 3, 3]),
+    (3, 3, 7, 5, [-1, 2, 3, -2]),
+    (2, 4, 6, 9, [10, 3, 1, 20]),
+]
+
+
+@pytest.mark.parametrize("passes", ["one", "two"])
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("radial", [False, True])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_one_pass_and_two_passes_over_every_shape(passes, flip, radial, shape, monkeypatch) -> None:
+    require("cpu")
+    if passes == "two":
+        monkeypatch.setattr(module, "_fused", lambda *args: None)
+    else:
+        monkeypatch.setattr(module, "_two_passes", lambda *args: pytest.fail("the fused kernel was not used"))
+    torch.manual_seed(2)
+    up, down, ku, kd, padding = shape
+    fu = None if ku == 1 else setup_filter(torch.rand(ku), separable=True)
+    fd = None if kd == 1 else setup_filter(torch.rand(kd, kd) if radial else torch.rand(kd), separable=not radial)
+    b = torch.randn(3)
+    options = {"up": up, "down": down, "padding": padding, "clamp": 0.8, "flip_filter": flip}
+    for size in ((9, 13), (4, 30)):
+        x = torch.randn(2, 3, *size)
+        expected = filtered_lrelu(x, fu, fd, b, **options, backend="reference")
+        assert error(filtered_lrelu(x, fu, fd, b, **options), expected) <= 2e-6
 
 
 @pytest.mark.parametrize("slope", [0.2, 1.0])
