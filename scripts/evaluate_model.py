@@ -18,11 +18,7 @@ import torch
 from _common import save_grid
 
 from latentedit.checkpoints import load_model
-from latentedit.errors import LatentEditError
-from latentedit.files import atomic_path
-from latentedit.images import to_tensor
-from latentedit.training.data import FaceCrops
-from latentedit.training.evaluation import (
+from latentedit.editing.evaluation import (
     Photos,
     evaluate_directions,
     evaluate_edits,
@@ -31,6 +27,10 @@ from latentedit.training.evaluation import (
     evaluate_samples,
     sample,
 )
+from latentedit.errors import LatentEditError
+from latentedit.files import atomic_path
+from latentedit.images import to_tensor
+from latentedit.training.data import FaceCrops
 from latentedit.training.face_teacher import DlibFaceNetwork
 
 MARKERS = ("<!-- figures: begin -->", "<!-- figures: end -->")

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from latentedit.checkpoints import Model
 from latentedit.directions import Direction, list_directions
+from latentedit.editing.edits import edit
 from latentedit.errors import DirectionError
 from latentedit.faces.detect import detect
 from latentedit.images import to_pil, to_tensor, to_uint8
@@ -180,10 +181,8 @@ def evaluate_edits(model: Model, inversions: Sequence[Any], photos: Photos, judg
     return result
 
 
-def _edited(model: Model, inversions: Sequence[Any], amounts: dict[str, float]) -> Tensor | None:
+def _edited(model: Model, inversions: Sequence[Any], amounts: dict[str, Any]) -> Tensor | None:
     """Renders of edited inversions; None where the model lacks the direction."""
-    from latentedit.editing import edit
-
     try:
         return torch.cat([edit(inversion, model=model, **amounts).pixels for inversion in inversions])
     except DirectionError:
@@ -194,8 +193,6 @@ def evaluate_masks(
     model: Model, inversions: Sequence[Any], faces: FaceCrops, judge: DlibFaceNetwork, count: int
 ) -> dict[str, float]:
     """Mask on and off again (SSIM to the start), and photos with a drawn mask unmasked (dlib, to the original)."""
-    from latentedit.editing import edit
-
     if "mask" not in list_directions(model):
         return {}
     before = to_tensor([inversion.image for inversion in inversions])
