@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 from dataclasses import replace
@@ -28,7 +29,8 @@ def load_model(source: Source = None, *, device: str | torch.device = "cpu") -> 
             name of a registered model, a model folder, or a checkpoint file of any kind that `load_generator` reads.
         device: where the networks go.
 
-    A model without a perception network of its own shares the embedded one's: it looks at aligned faces of any size.
+    A model without a perception network of its own gets a copy of the embedded one's: it looks at aligned faces of any
+    size, and at its own part of faces that are cropped by another template.
 
     Raises:
         ModelError: unknown name, unreadable file, or a damaged folder.
@@ -37,9 +39,12 @@ def load_model(source: Source = None, *, device: str | torch.device = "cpu") -> 
         return _load_embedded(torch.device(device))
     path = locate(source)
     model = load_folder(path, device=device) if path.is_dir() else _from_file(path, device)
-    if model.perception is None and (embedded_folder() / MANIFEST).is_file():
-        model = replace(model, perception=_load_embedded(torch.device(device)).perception)
-    return model
+    perception = model.perception
+    if perception is None and (embedded_folder() / MANIFEST).is_file():
+        perception = copy.deepcopy(_load_embedded(torch.device(device)).perception)
+    if perception is None:
+        return model
+    return replace(model, perception=perception.for_template(model.template.scale, model.template.shift))
 
 
 def load_generator(source: Source = None, *, device: str | torch.device = "cpu") -> Any:

@@ -235,3 +235,17 @@ def test_manifest_holds_hashes_and_sizes(model: Model, tmp_path: Path) -> None:
     for name, entry in manifest["files"].items():
         assert entry["bytes"] == (tmp_path / "m" / name).stat().st_size
     assert manifest["resolution"] == 16
+
+
+@pytest.mark.parametrize("template", [CropTemplate(), CropTemplate(0.55, 0.2), CropTemplate(0.8, 0.0)])
+def test_a_lent_perception_network_looks_at_its_own_part_of_the_crop(template: CropTemplate, tmp_path: Path) -> None:
+    embedded = load_model()
+    save_model(tmp_path / "m", Model("m", Generator(CONFIG), template=template))
+    lent = load_model(tmp_path / "m").perception
+    assert lent is not embedded.perception
+    images = torch.rand(2, 3, 96, 96) * 2 - 1
+    expected = embedded.perception.for_template(template.scale, template.shift).perceive(images)
+    torch.testing.assert_close(lent.perceive(images).identity, expected.identity)
+    own = embedded.perception.perceive(images).identity
+    assert torch.allclose(lent.perceive(images).identity, own) == (template == embedded.template)
+    assert embedded.perception.window is None
