@@ -63,8 +63,8 @@ class Conditions:
     own: str
     metric: np.ndarray | None = None
     tolerance: float = 0.15
-    least: float = 0.12
-    keep: float = 0.5
+    least: float = 0.3
+    keep: float = 0.7
 
     def project(self, start: np.ndarray, names: tuple[str, ...]) -> tuple[np.ndarray, float]:
         """``start`` without ``names``, and the share of its effect on the own functional that is left per distance."""
