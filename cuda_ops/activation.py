@@ -130,10 +130,24 @@ def _reference_slope(
             dy = torch.where(signed > 0, dy, torch.zeros_like(dy))
         dx = dy * gain
         return torch.where(ref.abs() < clamp, dx, torch.zeros_like(dx)) if clamp >= 0 else dx
-    with torch.enable_grad():
-        u = _biased(ref, b, dim).detach().requires_grad_()
-        y = bias_act_reference(u, None, dim, act, alpha, gain, clamp)
-        return torch.autograd.grad(y, u, dy)[0]
+    return _reference_smooth(dy, _biased(ref, b, dim), (act, alpha, gain, clamp), order=1)
+
+
+def _reference_smooth(factor: Tensor, u: Tensor, spec: tuple[Any, ...], order: int) -> Tensor:
+    """``factor`` times the first or second derivative at the biased input ``u``; autograd is off inside operations."""
+    act, alpha, gain, clamp = spec
+    derivative = ACTIVATIONS[act].slope if order == 1 else ACTIVATIONS[act].curvature
+    if derivative is None:  # piecewise linear, asked by its input because the output does not tell (negative alpha)
+        if order == 2:
+            return torch.zeros_like(u)
+        slope = torch.where(u > 0, 1.0, alpha if act == "lrelu" else float(act == "linear")).to(u.dtype)
+    else:
+        slope = derivative(u)
+    result = factor * slope * gain
+    if clamp < 0:
+        return result
+    y = bias_act_reference(u, None, 0, act, alpha, gain, -1.0)
+    return torch.where(y.abs() < clamp, result, torch.zeros_like(result))
 
 
 def _biased(x: Tensor, b: Tensor | None, dim: int) -> Tensor:
@@ -177,9 +191,7 @@ def _curvature_forward(v: Tensor, dy: Tensor, x: Tensor, b: Tensor | None, dim: 
     dx = kernels.bias_act(2, {"x": x, "dy": dy, "v": v}, b, dim, spec)
     if dx is not None:
         return dx
-    with torch.enable_grad():
-        u = _biased(x, b, dim).detach().requires_grad_()
-        return _as_fake(_derivative(u, v * dy, dim, spec, order=2).detach(), x, dim)
+    return _as_fake(_reference_smooth(v * dy, _biased(x, b, dim), spec, order=2), x, dim)
 
 
 def _derivative(u: Tensor, factor: Tensor, dim: int, spec: tuple[Any, ...], order: int) -> Tensor:

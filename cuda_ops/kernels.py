@@ -129,9 +129,9 @@ def upfirdn2d(
     call = _function("le_upfirdn2d", x)
     if call is None or (x.dtype == torch.float64 and epilogue is not None):
         return None
-    if f is not None and f.ndim == 1 and f.numel() > 4 and x.device.type == "cuda" and epilogue is None and add is None:
+    if f is not None and f.ndim == 1 and f.numel() > 4 and _is_cuda(x) and epilogue is None and add is None:
         return _two_passes(x, f, how)
-    if epilogue is not None and x.device.type == "cuda" and not ACTIVATIONS[epilogue.act].piecewise_linear:
+    if epilogue is not None and _is_cuda(x) and not ACTIVATIONS[epilogue.act].piecewise_linear:
         y = upfirdn2d(x, f, how, out=out)  # the fused kernel knows no other activations
         return None if y is None else _overwrite(y, epilogue)
     layout = memory_format(x)
@@ -300,6 +300,11 @@ def _function(name: str, x: Tensor) -> Callable[..., None] | None:
             _check(name, function(dtype, *args, torch.cuda.current_stream().cuda_stream), library)
 
     return launch
+
+
+def _is_cuda(x: Tensor) -> bool:
+    """Whether the CUDA library serves ``x``: on a GPU, or in emulation."""
+    return hasattr(find(x.device), "le_error")
 
 
 def _check(name: str, status: int, library: ctypes.CDLL | None = None) -> None:

@@ -23,7 +23,5 @@ def register(
     LIBRARY.impl(name, implementation, "CompositeExplicitAutograd")
     torch.library.register_fake(f"latentedit::{name}", fake, lib=LIBRARY)
     if backward is not None:
-        torch.library.register_autograd(
-            f"latentedit::{name}", backward, setup_context=setup_context, lib=LIBRARY
-        )
+        torch.library.register_autograd(f"latentedit::{name}", backward, setup_context=setup_context, lib=LIBRARY)
     return getattr(torch.ops.latentedit, name).default

@@ -161,9 +161,7 @@ def upsample2d(
     kx, ky = filter_size(f)
     px0, px1, py0, py1 = parse_padding(padding)
     pads = [px0 + (kx + ux - 1) // 2, px1 + (kx - ux) // 2, py0 + (ky + uy - 1) // 2, py1 + (ky - uy) // 2]
-    return upfirdn2d(
-        x, f, up=(ux, uy), padding=pads, flip_filter=flip_filter, gain=gain * ux * uy, backend=backend
-    )
+    return upfirdn2d(x, f, up=(ux, uy), padding=pads, flip_filter=flip_filter, gain=gain * ux * uy, backend=backend)
 
 
 def downsample2d(

@@ -46,7 +46,7 @@ def _filter(x: Tensor, f: Tensor, up: Pair, down: Pair, padding: Padding) -> Ten
     px0, px1, py0, py1 = padding
     if px0 == px1 >= 0 and py0 == py1 >= 0:
         return F.conv2d(x, weight, stride=(down[1], down[0]), padding=(py0, px0), groups=channels)
-    return F.conv2d(F.pad(x, list(padding)), weight, stride=(down[1], down[0]), groups=channels)
+    return F.conv2d(_pad(x, padding), weight, stride=(down[1], down[0]), groups=channels)
 
 
 def _transposed(x: Tensor, f: Tensor, up: Pair, padding: Padding) -> Tensor:
@@ -61,7 +61,15 @@ def _transposed(x: Tensor, f: Tensor, up: Pair, padding: Padding) -> Tensor:
     if left == right <= 0 and top == bottom <= 0:
         return F.conv_transpose2d(x, weight, stride=stride, padding=(-top, -left), groups=channels)
     full = F.conv_transpose2d(x, weight, stride=stride, groups=channels)
-    return F.pad(full, [left, right, top, bottom])
+    return _pad(full, (left, right, top, bottom))
+
+
+def _pad(x: Tensor, padding: Padding) -> Tensor:
+    height, width = x.shape[2:]
+    px0, px1, py0, py1 = padding
+    if min(px0, px1) <= -width or min(py0, py1) <= -height:  # nothing of the image is left
+        return x.new_zeros(*x.shape[:2], height + py0 + py1, width + px0 + px1) + x[..., :0].sum()
+    return F.pad(x, list(padding))
 
 
 def _insert_zeros(x: Tensor, up: Pair) -> Tensor:
