@@ -7,6 +7,7 @@
     python scripts/train_generator.py adversarial RUN prepared       # sharpened against an adversary (ADA, R1, ...)
     python scripts/train_generator.py export RUN MODEL --perception faces64
     python scripts/train_generator.py grow RUN RUN128                # a run of twice the resolution
+    python scripts/train_generator.py keep RUN KEPT                  # a small start for a later run (RUN/start.pt)
 
 Every stage goes on where it was interrupted. ``adversarial --plain`` alone is StyleGAN2-ADA training from scratch, for
 those with GPUs and days; ``tune`` starts it from an existing model, on your own faces.
@@ -35,6 +36,7 @@ from latentedit.training.stages import (
     Networks,
     RunConfig,
     adversarial,
+    adversarial_networks,
     adversarial_trainer,
     autoencode,
     autoencoder_networks,
@@ -229,6 +231,16 @@ def tune(model: str, run: Path, judge_base: int) -> None:
     config = RunConfig(run, loaded.generator.config, encoder.config, judge)
     save_run(config)
     save_start(config, Networks(loaded.generator, encoder))
+
+
+@main.command()
+@click.argument("run", type=Folder)
+@click.argument("kept", type=Folder)
+def keep(run: Path, kept: Path) -> None:
+    """Write what a later run needs to go on from RUN's adversarial stage: raw weights and judges in float16."""
+    config = replace(load_run(run), folder=kept)
+    save_run(config)
+    save_start(config, adversarial_networks(load_run(run), average=False), dtype=torch.float16)
 
 
 @main.command()

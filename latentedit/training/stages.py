@@ -158,10 +158,16 @@ def adversarial(run: RunConfig, trainer: AdversarialTrainer, faces: FaceCrops, i
         trainer.save(path)
 
 
-def save_start(run: RunConfig, networks: Networks) -> None:
-    """Write networks that an adversarial run is to start from (grown ones, or those of a model to tune)."""
-    held = {"generator": networks.generator, "encoder": networks.encoder, "discriminator": networks.discriminator}
-    save_state(run.path("start"), {name: module for name, module in held.items() if module is not None})
+def save_start(run: RunConfig, networks: Networks, *, dtype: torch.dtype = torch.float32) -> None:
+    """Write networks that an adversarial run is to start from: grown ones, those of a model to tune, or of another run.
+
+    ``dtype`` float16 halves a file that is to be kept.
+    """
+    held = {name: module for name, module in vars(networks).items() if module is not None}
+    save_state(
+        run.path("start"),
+        {name: {key: value.to(dtype) for key, value in m.state_dict().items()} for name, m in held.items()},
+    )
 
 
 def start_networks(run: RunConfig) -> Networks:
@@ -172,6 +178,8 @@ def start_networks(run: RunConfig) -> Networks:
         networks.encoder = Encoder(run.encoder)
     if "discriminator" in state:
         networks.discriminator = Discriminator(run.discriminator)
+    if "critic" in state:
+        networks.critic = LatentCritic(run.generator.w_dim)
     for name, weights in state.items():
         getattr(networks, name).load_state_dict(weights)
     return networks
@@ -196,6 +204,8 @@ def adversarial_networks(run: RunConfig, *, average: bool = True) -> Networks:
     if "encoder" in state:
         networks.encoder = Encoder(run.encoder)
         networks.encoder.load_state_dict(state["encoder" + suffix])
+        networks.critic = LatentCritic(run.generator.w_dim)
+        networks.critic.load_state_dict(state["critic"])
     return networks
 
 
