@@ -203,8 +203,8 @@ def calibrate_by_moving(
 ) -> Calibration:
     """Set each of ``ws`` [N, L, w_dim] to the same distances, render, and take the median score at each.
 
-    The distances lie within ``half`` of the latents' mean. Only the stretch between the lowest and the highest median
-    counts: further out pictures fall apart, and so do their scores.
+    The distances lie within ``half`` of the latents' mean. Only the stretch from the lowest median below the mean to
+    the highest above it counts: further out pictures fall apart, and their scores turn back.
 
     Raises:
         DirectionError: the median does not rise along the direction.
@@ -215,9 +215,10 @@ def calibrate_by_moving(
     medians = np.array([
         np.median(probe.scores(ws + direction.displacement(ws, float(distance) - at))[score]) for distance in grid
     ])  # fmt: skip
-    top = int(medians.argmax())
-    bottom = int(medians[: top + 1].argmin())
-    if top - bottom < 1:
+    middle = points // 2
+    bottom = middle - int(medians[middle::-1].argmin())
+    top = middle + int(medians[middle:].argmax())
+    if medians[top] <= medians[bottom]:
         raise DirectionError(
             f"The score {score!r} does not rise along the direction {direction.name!r}.", "Fit it on more latents."
         )

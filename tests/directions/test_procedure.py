@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from latentedit.directions.evaluation import evaluate_direction, spread_of, stri
 from latentedit.directions.labelled import LabelledLatents, SampleConfig, sample_labelled
 from latentedit.directions.measure import LeakageMeter, Probe
 from latentedit.directions.plot import calibration_plot
+from latentedit.directions.study import calibrate_by_moving
 from latentedit.errors import DirectionError
 
 NAMES = ("age", "smile", "yaw", "gender", "rare")
@@ -164,6 +167,22 @@ def test_a_direction_without_effect_is_refused(probe, samples) -> None:
     fooled = LabelledLatents(samples.w, {"age": -samples.scores["age"] + 0.01 * labels}, {"age": "years"}, None)
     with pytest.raises(DirectionError, match="does not raise its score"):
         fit_attributes(probe, fooled, ["age"], config=ProcedureConfig(watch=(), way="normal", probes=8))
+
+
+def test_scores_that_turn_back_far_out_are_left_out_of_the_calibration(probe, samples, perception) -> None:
+    """Broken pictures score anything: here they look old at the young end, and young at the old one."""
+
+    def look(images: torch.Tensor) -> SimpleNamespace:
+        age = perception.perceive(images).scores()["age"]
+        return SimpleNamespace(scores=lambda: {"age": torch.where((age - 40).abs() > 30, 80 - age + 40, age)})
+
+    broken = SimpleNamespace(perceive=look)
+    ws = probe.spread_ws(samples.w[:32])
+    direction = Direction("age", perception.age, unit="years")
+    found = calibrate_by_moving(Probe(probe.generator, broken), direction, ws, score="age", half=6.0, points=25)
+    assert found.scores[0] >= 10
+    assert found.scores[-1] <= 70
+    assert found.slope == pytest.approx(8, rel=0.05)
 
 
 # --- reach --------------------------------------------------------------------------------------------------------
