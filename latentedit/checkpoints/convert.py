@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 
 from latentedit.checkpoints.foreign import TensorReader
-from latentedit.checkpoints.loading import load_generator, load_model
+from latentedit.checkpoints.loading import load_generator, load_own_parts
 from latentedit.checkpoints.model import Model, save_model
 from latentedit.checkpoints.own import assemble, save_network
 from latentedit.checkpoints.recognise import mapped, read_value
@@ -80,7 +80,7 @@ def convert(
     """
     path = Path(target)
     to = guess_format(path) if to is None else to
-    model = load_model(source)
+    model = load_own_parts(source)
     if to == "latentedit" and path.suffix.lower() != ".safetensors":
         yield from _convert_folder(model, path, dtype)
         return

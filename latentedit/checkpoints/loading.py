@@ -37,14 +37,21 @@ def load_model(source: Source = None, *, device: str | torch.device = "cpu") -> 
     """
     if source is None or source == EMBEDDED:
         return _load_embedded(torch.device(device))
-    path = locate(source)
-    model = load_folder(path, device=device) if path.is_dir() else _from_file(path, device)
+    model = load_own_parts(source, device=device)
     perception = model.perception
     if perception is None and (embedded_folder() / MANIFEST).is_file():
         perception = copy.deepcopy(_load_embedded(torch.device(device)).perception)
     if perception is None:
         return model
     return replace(model, perception=perception.for_template(model.template.scale, model.template.shift))
+
+
+def load_own_parts(source: Source = None, *, device: str | torch.device = "cpu") -> Model:
+    """As `load_model`, with nothing lent by the embedded model: what there is to copy or convert."""
+    if source is None or source == EMBEDDED:
+        return _load_embedded(torch.device(device))
+    path = locate(source)
+    return load_folder(path, device=device) if path.is_dir() else _from_file(path, device)
 
 
 def load_generator(source: Source = None, *, device: str | torch.device = "cpu") -> Any:

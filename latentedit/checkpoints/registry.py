@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from latentedit.checkpoints.convert import replace_folder
-from latentedit.checkpoints.loading import load_model, registered_names
+from latentedit.checkpoints.loading import load_model, load_own_parts, registered_names
 from latentedit.checkpoints.model import DIRECTIONS, MANIFEST, Model, save_model
 from latentedit.checkpoints.own import FORMAT, load_network, read_metadata
 from latentedit.checkpoints.paths import EMBEDDED, models_folder
@@ -75,9 +75,7 @@ def add_model(
     itself = os.fspath(source) == chosen
     if target.exists() and not (overwrite or itself):
         raise ModelError(f"A model {chosen!r} is registered already.", "Choose another `--name`, or pass `--replace`.")
-    model = _with_companions(load_model(source), companions or Companions())
-    if companions is None or companions.perception is None:
-        model = _without_borrowed_perception(model)
+    model = _with_companions(load_own_parts(source), companions or Companions())
     beside = target.with_name(f".{chosen}.adding-{os.getpid()}")
     try:
         save_model(beside, replace(model, name=chosen), dtype=dtype)
@@ -114,7 +112,7 @@ def _part(source: str | os.PathLike[str], part: str) -> Any:
         checkpoint = read_checkpoint(path)
         if checkpoint.encoder is None:
             raise ModelError(f"{str(path)!r} holds no encoder that can be used.", "; ".join(checkpoint.notes) or None)
-    return load_model(source).require(part)
+    return load_own_parts(source).require(part)
 
 
 def _check_encoder(encoder: Any, model: Model, source: str | os.PathLike[str]) -> None:
@@ -125,12 +123,6 @@ def _check_encoder(encoder: Any, model: Model, source: str | os.PathLike[str]) -
             f"[{model.generator.num_ws}, {model.generator.w_dim}].",
             "Give the encoder that was trained for this generator.",
         )
-
-
-def _without_borrowed_perception(model: Model) -> Model:
-    """The model without the embedded model's perception network, which `load_model` lends to those that lack one."""
-    own = model.path is not None and (model.path / "perception.safetensors").is_file()
-    return model if own else replace(model, perception=None)
 
 
 def remove_model(name: str) -> Path:

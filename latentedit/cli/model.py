@@ -37,9 +37,9 @@ def list_models() -> None:
 @click.argument("name", required=False)
 def show(name: str | None) -> None:
     """Show what a model (name, folder, or checkpoint; default: the embedded one) consists of."""
-    from latentedit.checkpoints import load_model
+    from latentedit.checkpoints.loading import load_own_parts
 
-    model = load_model(name)
+    model = load_own_parts(name)
     generator = model.generator
     count = sum(parameter.numel() for parameter in generator.parameters())
     rows = {
@@ -50,7 +50,7 @@ def show(name: str | None) -> None:
         "latents": f"z {generator.z_dim}, labels {generator.c_dim}, ws {generator.num_ws} x {generator.w_dim}",
         "fingerprint": model.fingerprint,
         "encoder": "none" if model.encoder is None else type(model.encoder).__name__,
-        "perception": "none" if model.perception is None else type(model.perception).__name__,
+        "perception": "the embedded model's" if model.perception is None else type(model.perception).__name__,
         "crop": f"scale {model.template.scale:g}, shift {model.template.shift:g} (FFHQ: 1, 0)",
         "directions": ", ".join(_directions(model)) or "none",
         "licence": model.licence or "not stated",

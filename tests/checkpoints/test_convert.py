@@ -37,6 +37,10 @@ def test_to_a_folder_with_everything_that_the_source_has(generator: Generator, t
     copy = load_model(tmp_path / "b")
     assert (copy.name, copy.card, copy.fingerprint) == ("b", "card", fingerprint(generator))
     assert copy.encoder is not None
+    assert {path.name for path in (tmp_path / "b").glob("*.safetensors")} == {
+        "generator.safetensors",
+        "encoder.safetensors",
+    }
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
