@@ -33,7 +33,7 @@ class AugmentConfig:
     blur: float = 0.15
     compress: float = 0.2
     noise: float = 0.2
-    erase: float = 0.15
+    erase: float = 0.05
 
 
 class Augmented(NamedTuple):

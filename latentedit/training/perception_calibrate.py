@@ -18,6 +18,9 @@ from latentedit.training.perception_data import FaceTable
 SAME_PERSON = 0.6
 """The distance at which dlib's users separate same from different persons; identities are scaled to it."""
 
+FALSE_MASKS = 0.01
+"""Share of the unmasked validation crops that may be called masked; see `calibrate`."""
+
 ALWAYS_KEPT = ("smile", "makeup", "lipstick", "eyeglasses", "male", "hat", "mask", "young")
 
 
@@ -129,6 +132,10 @@ def calibrate(network: PerceptionNetwork, table: FaceTable, *, seed: int = 0) ->
 
     Probabilities by Platt scaling; the identity scale from pairs of validation persons; the weights of the feature maps
     so that each contributes equally and unrelated faces are 1 apart on average.
+
+    Masks are drawn, and easier to see than real ones: half way between drawn masks and bare faces, real masks would be
+    missed. So the probability of a mask is 0.5 where `FALSE_MASKS` of the bare validation crops score higher, if that
+    is lower than where Platt scaling puts it.
     """
     network.slope.fill_(1)
     network.offset.fill_(0)
@@ -142,6 +149,9 @@ def calibrate(network: PerceptionNetwork, table: FaceTable, *, seed: int = 0) ->
         areas[name] = roc_area(seen.logits[known, index], labels[known])
         if not np.isnan(areas[name]):
             slope, offset = platt(torch.from_numpy(seen.logits[known, index]), torch.from_numpy(labels[known]))
+            if name == "mask":
+                bare = seen.logits[known & (labels == 0), index]
+                offset = max(offset, -slope * float(np.quantile(bare, 1 - FALSE_MASKS)))
             network.slope[index], network.offset[index] = slope, offset
     plain = ~table.masked[rows]
     pairs, same = pairs_of_persons(table.person[rows][plain], 3000, seed=seed)
