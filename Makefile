@@ -18,7 +18,7 @@ help:
 	@echo "make test    set up, then run every check: lint and pytest"
 	@echo "make lint    ruff, import-linter, pyright"
 	@echo "make format  let ruff format and fix what it can"
-	@echo "make docs    make the README's pictures anew, from the demo"
+	@echo "make docs    make the README's picture anew, from the demo"
 	@echo "make clean   remove what the other targets made, the environment included"
 
 demo: $(RUNTIME)

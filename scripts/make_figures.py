@@ -1,4 +1,4 @@
-"""The README's pictures, from a folder that `latentedit demo` wrote: ``python scripts/make_figures.py demo docs``."""
+"""The README's picture, from a folder that `latentedit demo` wrote: ``python scripts/make_figures.py demo docs``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 from PIL import Image
 
 from latentedit import Inversion
-from latentedit.files import atomic_path
 from latentedit.images import load_image, save_image
 from latentedit.media import contact_sheet
 
@@ -21,13 +20,9 @@ CELL = 220  # pixels
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("demo", type=Path, help="a folder that `latentedit demo` wrote")
-    parser.add_argument("docs", type=Path, help="the folder of the pictures")
+    parser.add_argument("docs", type=Path, help="the folder of the picture")
     arguments = parser.parse_args()
     save_image(edits(arguments.demo), arguments.docs / "edits.png")
-    film = arguments.demo / "age.gif"
-    if film.is_file():
-        with atomic_path(arguments.docs / film.name) as temporary:
-            temporary.write_bytes(film.read_bytes())
 
 
 def edits(demo: Path) -> Image.Image:
