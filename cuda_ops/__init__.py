@@ -9,7 +9,7 @@ from latentedit.cuda_ops.activation import bias_act
 from latentedit.cuda_ops.filtered_lrelu import filtered_lrelu
 from latentedit.cuda_ops.filters import setup_filter
 from latentedit.cuda_ops.fused import styled_conv, to_image, upsample_add
-from latentedit.cuda_ops.native import BackendReport, backend_report
+from latentedit.cuda_ops.native import BackendReport, backend_report, reference_only
 from latentedit.cuda_ops.resample import downsample2d, filter2d, upfirdn2d, upsample2d
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "downsample2d",
     "filter2d",
     "filtered_lrelu",
+    "reference_only",
     "setup_filter",
     "styled_conv",
     "to_image",

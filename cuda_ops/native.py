@@ -7,6 +7,8 @@ import glob
 import os
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +49,23 @@ class BackendReport:
 
 _verdicts: dict[Target, _Verdict] = {}
 _lock = threading.Lock()
+_reference_depth = 0
+
+
+@contextmanager
+def reference_only() -> Iterator[None]:
+    """Inside this context everything runs on the PyTorch reference, as if there were no native kernels.
+
+    For comparisons: it holds for the whole process, because backward passes on a GPU run on threads of their own.
+    """
+    global _reference_depth
+    with _lock:
+        _reference_depth += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _reference_depth -= 1
 
 
 def load(target: Target) -> ctypes.CDLL:
@@ -64,7 +83,7 @@ def load(target: Target) -> ctypes.CDLL:
 
 def find(device: torch.device) -> ctypes.CDLL | None:
     """The library for tensors on ``device``, or None with one warning that says why the reference runs instead."""
-    if device.type not in ("cpu", "cuda"):
+    if device.type not in ("cpu", "cuda") or _reference_depth:
         return None
     verdict = _verdicts.get(device.type) or _judge(device.type)  # type: ignore[arg-type]
     if verdict.error is not None and not verdict.warned:

@@ -114,3 +114,9 @@ def test_threads_without_an_openmp_runtime() -> None:
     finally:
         torch.set_num_threads(threads)
         native._share_threads(library)
+
+
+def test_reference_only_holds_until_its_end() -> None:
+    with native.reference_only(), native.reference_only():
+        assert native.find(CPU) is None
+    assert native.find(CPU) is native.load("cpu")
