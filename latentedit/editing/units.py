@@ -17,6 +17,9 @@ from latentedit.editing.requests import Request
 from latentedit.editing.result import perceive, score_or_none
 from latentedit.editing.subject import Subject
 
+NEAR_ENOUGH = 0.1
+"""Probabilities that exceed the one asked for by less, seen from 0.5, are left as they are."""
+
 
 def move(ws: Tensor, steps: Sequence[tuple[Any, Tensor | float]], *, layers: tuple[int, ...] | None = None) -> Tensor:
     """``ws`` [N,L,w_dim] moved by pairs of `Direction` and distance (a number or [N]); nothing is rendered."""
@@ -42,13 +45,24 @@ def find_distances(
         with warnings.catch_warnings():
             warnings.simplefilter("always")
             start = request.direction.distance_for(subject.ws, request.amount, current=current, layers=layers)
-        columns.append(start)
         if current is not None:
-            targets[request.name] = _target(request, current)
+            done = _near_enough(request, current)
+            targets[request.name] = torch.where(done, current, _target(request, current))
+            start = torch.where(done, torch.zeros_like(start), start)
+        columns.append(start)
     distances = torch.stack(columns, dim=1) if columns else subject.ws.new_zeros(len(subject), 0)
     if seen is not None and targets:
         distances = _corrected(subject, requests, layers, distances, targets, seen)
     return distances, targets
+
+
+def _near_enough(request: Request, current: Tensor) -> Tensor:
+    """Rows [N] that show a little more than what is asked for: nobody sees a smile of 0.99 turn into one of 0.9."""
+    assert request.amount is not None
+    if not request.direction.is_target:
+        return request.amount == 0
+    wanted = request.amount.to(current)
+    return ((current - wanted).abs() <= NEAR_ENOUGH) & ((current - wanted) * (wanted - 0.5) >= 0)
 
 
 def _target(request: Request, current: Tensor) -> Tensor:
@@ -81,15 +95,18 @@ def _corrected(
 
     base = torch.stack([even(seen[r.name], unit) for r, unit in zip(chosen, units, strict=True)], dim=1)
     wanted = torch.stack([even_target(targets[r.name], unit) for r, unit in zip(chosen, units, strict=True)], dim=1)
+    done = torch.stack([_near_enough(r, seen[r.name]) for r in chosen], dim=1)
+    wanted = torch.where(done, base, wanted)
     slopes = torch.tensor([_slope(request) for request in chosen], dtype=torch.float64, device=base.device)
-    limits = torch.tensor([_furthest(request) for request in chosen], dtype=torch.float64, device=base.device)
+    going = zip(chosen, distances[:, columns].unbind(1), strict=True)
+    limits = torch.stack([_furthest(request, subject.ws, start, layers) for request, start in going], dim=1).double()
     tolerances = torch.tensor([TOLERANCE.get(unit, 1.0) for unit in units], dtype=torch.float64, device=base.device)
     goal = Goal(
         base=base,
         targets=wanted,
-        start=distances[:, columns].double(),
+        start=distances[:, columns].double().clamp(-limits, limits),
         slopes=slopes.expand_as(base),
-        limits=limits.expand_as(base),
+        limits=limits,
         tolerances=tolerances,
     )
     found, _ = approach(measure, goal)
@@ -106,8 +123,16 @@ def _slope(request: Request) -> float:
     return float(ends[1] - ends[0]) / (calibration.distances[-1] - calibration.distances[0])
 
 
-def _furthest(request: Request) -> float:
-    """No edit goes further than from one end of the measured range to the other."""
-    assert request.direction.calibration is not None
-    low, high = request.direction.calibration.distance_limits
-    return high - low
+def _furthest(request: Request, ws: Tensor, start: Tensor, layers: tuple[int, ...] | None) -> Tensor:
+    """How far [N] an edit may go: to the end of the measured range, and a sixth of the range in any case.
+
+    Beyond it nothing is known of the direction, and faces come apart before their score is reached. Changes of years
+    and degrees take a quarter of the range at most: the ends of their curves are flat, and a face whose score lies
+    there would be driven across all of it for a few years more.
+    """
+    calibration = request.direction.calibration
+    assert calibration is not None
+    low, high = calibration.distances[0], calibration.distances[-1]
+    at = request.direction.distance(ws, layers=layers)
+    reach = torch.where(start >= 0, high - at, at - low).clamp_min((high - low) / 6)
+    return reach if request.direction.is_target else reach.clamp_max((high - low) / 4)
