@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from latentedit.checkpoints.foreign import TensorReader
 from latentedit.checkpoints.own import FORMAT, read_metadata, read_tensors
+from latentedit.checkpoints.pickle_globals import ArrayStub, TensorStub
 from latentedit.checkpoints.recognise import is_safetensors
+from latentedit.checkpoints.torch_archive import read_pickle
 from latentedit.errors import LatentError
 from latentedit.files import atomic_path
 
@@ -58,6 +61,32 @@ def export(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> st
         f"An {kind or 'unknown file'} is not written as {suffix or 'a file without suffix'!r}.",
         "Inversions go to .npz, .npy or .pt; directions to .npy or .pt.",
     )
+
+
+def read_npy(path: str | os.PathLike[str]) -> Any:
+    """The array in a ``.npy`` file, or the dictionary of tensors that ``numpy.save`` pickled into it.
+
+    HyperStyle and StyleGAN3-editing keep latents by photo in such dictionaries. Nothing of the file is executed.
+
+    Raises:
+        ModelError: a pickle that asks for more than arrays (`UnsafeCheckpointError`), or a damaged one.
+        ValueError: no ``.npy`` file.
+    """
+    with open(path, "rb") as stream:
+        version = np.lib.format.read_magic(stream)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        if not header(stream)[2].hasobject:
+            stream.seek(0)
+            return np.load(stream, allow_pickle=False)
+        content = stream.read()
+    value = read_pickle(memoryview(content), origin=repr(os.fspath(path)))
+    return _plain(value, TensorReader(repr(os.fspath(path)), len(content)))
+
+
+def _plain(value: Any, read: TensorReader, depth: int = 0) -> Any:
+    if isinstance(value, dict) and depth < 3:
+        return {key: _plain(item, read, depth + 1) for key, item in value.items()}
+    return read(value, "an entry") if isinstance(value, ArrayStub | TensorStub) else value
 
 
 def _numpy(path: Path, values: Any, words: str) -> str:

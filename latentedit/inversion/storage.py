@@ -19,7 +19,8 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from latentedit.errors import FingerprintError, LatentError
+from latentedit.checkpoints.exchange import read_npy
+from latentedit.errors import FingerprintError, LatentError, ModelError
 from latentedit.files import atomic_path, save_tensors
 from latentedit.images import to_pil
 from latentedit.inversion.record import Inversion, PhotoReference, fingerprint_of, render
@@ -149,9 +150,9 @@ def _from_latents(path: str | os.PathLike[str], generator: Any) -> Inversion:
 def load_latents(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Latents in the forms that other projects write, by name, each float32 [1,L,D] ([1,1,D] of a single w).
 
-    Reads ``projected_w.npz`` (key ``w``), dictionaries of arrays by photo (``latents.npz``), arrays ``.npy``, tensors
-    ``.pt`` [N,L,D], rosinality's ``.pt`` (``{photo: {"latent": ...}}``), and ``ws`` of an inversion. Nothing in a file
-    is ever executed.
+    Reads ``projected_w.npz`` (key ``w``), dictionaries of arrays by photo (``latents.npz``, ``latents.npy``), arrays,
+    tensors ``.pt`` [N,L,D], rosinality's ``.pt`` (``{photo: {"latent": ...}}``), and ``ws`` of an inversion. Nothing in a
+    file is ever executed.
 
     Raises:
         LatentError: no such file, or one that holds no latents.
@@ -160,13 +161,16 @@ def load_latents(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     try:
         if suffix == ".safetensors":
             found: Any = {Path(path).stem: load_inversion(path).ws}
-        elif suffix in (".npz", ".npy"):
+        elif suffix == ".npz":
             with open(path, "rb") as stream:
-                archive = np.load(stream, allow_pickle=False)
-                found = dict(archive) if suffix == ".npz" else archive
+                found = dict(np.load(stream, allow_pickle=False))
+        elif suffix == ".npy":
+            found = read_npy(path)
         else:
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, ValueError, EOFError, RuntimeError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+    except (
+        OSError, ValueError, EOFError, RuntimeError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError, ModelError
+    ) as error:  # fmt: skip
         raise _unreadable(path, error) from error
     return _named(found, Path(path))
 

@@ -168,3 +168,17 @@ def test_directions_in_interfacegan_shape(shape, expected, tmp_path: Path) -> No
     assert torch.equal(torch.load(tmp_path / "age.pt", weights_only=True), normal.reshape(expected))
     with pytest.raises(LatentError, match=r"not written as '\.npz'"):
         export(tmp_path / "age.safetensors", tmp_path / "age.npz")
+
+
+def test_dictionaries_that_numpy_pickled_are_read_without_unpickling(tmp_path: Path) -> None:
+    from latentedit.inversion.storage import load_latents
+
+    latents = {
+        "a.jpg": np.random.randn(6, 16).astype(np.float32),
+        "b.jpg": np.random.randn(1, 6, 16).astype(np.float32),
+    }
+    np.save(tmp_path / "latents.npy", latents, allow_pickle=True)
+    loaded = load_latents(tmp_path / "latents.npy")
+    assert list(loaded) == ["a.jpg", "b.jpg"]
+    assert np.array_equal(loaded["a.jpg"].numpy(), latents["a.jpg"][None])
+    assert np.array_equal(loaded["b.jpg"].numpy(), latents["b.jpg"])
