@@ -151,8 +151,8 @@ def load_latents(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Latents in the forms that other projects write, by name, each float32 [1,L,D] ([1,1,D] of a single w).
 
     Reads ``projected_w.npz`` (key ``w``), dictionaries of arrays by photo (``latents.npz``, ``latents.npy``), arrays,
-    tensors ``.pt`` [N,L,D], rosinality's ``.pt`` (``{photo: {"latent": ...}}``), and ``ws`` of an inversion. Nothing in a
-    file is ever executed.
+    tensors ``.pt`` [N,L,D], rosinality's ``.pt`` (``{photo: {"latent": ...}}``), and ``ws`` of an inversion.
+    Nothing in a file is ever executed.
 
     Raises:
         LatentError: no such file, or one that holds no latents.
