@@ -47,7 +47,7 @@ def even_target(scores: Tensor, unit: str) -> Tensor:
     return even(scores.clamp(1 - _FURTHEST, _FURTHEST) if unit == "probability" else scores, unit)
 
 
-def approach(measure: Measure, goal: Goal, *, steps: int = 3) -> tuple[Tensor, Tensor]:
+def approach(measure: Measure, goal: Goal, *, steps: int = 5) -> tuple[Tensor, Tensor]:
     """The distances and scores [N,K] nearest to the targets among the start and up to ``steps`` corrections of it.
 
     Every row is solved by itself, and stops moving when all of its scores are within the tolerances.

@@ -38,9 +38,10 @@ def edit(
         layers: where all directions act: "coarse", "middle", "fine", "0-6", numbers; None leaves it to each direction.
         distance: raw distances along unit normals, by attribute.
         directions: further directions, by name or as a folder; they win over the model's own of the same name.
-        verify: measure each edited face with the perception network, and correct the distances in up to three renders,
-            so that ``smile=0.8`` is a score of 0.8 on *this* face. None does so where it is cheap: perception network
-            at hand, and a generator of at most 256 px or on a GPU. Without it the calibration's average decides.
+        verify: measure each edited face with the perception network, and correct the distances in up to five more
+            renders, so that ``smile=0.8`` is a score of 0.8 on *this* face. None does so where it is cheap: perception
+            network at hand, and a generator of at most 256 px or on a GPU. Without it the calibration's average
+            decides.
         attributes: years and degrees are changes (``age=+10``, ``yaw=-15``), probabilities are scores to reach
             (``smile=0.8``). A sequence gives every row its own; with a single latent it makes a batch of it.
 

@@ -98,8 +98,10 @@ def _corrected(
     done = torch.stack([_near_enough(r, seen[r.name]) for r in chosen], dim=1)
     wanted = torch.where(done, base, wanted)
     slopes = torch.tensor([_slope(request) for request in chosen], dtype=torch.float64, device=base.device)
-    going = zip(chosen, distances[:, columns].unbind(1), strict=True)
-    limits = torch.stack([_furthest(request, subject.ws, start, layers) for request, start in going], dim=1).double()
+    limits = torch.stack(
+        [_furthest(r, subject.ws, seen[r.name], distances[:, k], layers) for r, k in zip(chosen, columns, strict=True)],
+        dim=1,
+    ).double()
     tolerances = torch.tensor([TOLERANCE.get(unit, 1.0) for unit in units], dtype=torch.float64, device=base.device)
     goal = Goal(
         base=base,
@@ -123,16 +125,17 @@ def _slope(request: Request) -> float:
     return float(ends[1] - ends[0]) / (calibration.distances[-1] - calibration.distances[0])
 
 
-def _furthest(request: Request, ws: Tensor, start: Tensor, layers: tuple[int, ...] | None) -> Tensor:
+def _furthest(request: Request, ws: Tensor, current: Tensor, start: Tensor, layers: tuple[int, ...] | None) -> Tensor:
     """How far [N] an edit may go: to the end of the measured range, and a sixth of the range in any case.
 
-    Beyond it nothing is known of the direction, and faces come apart before their score is reached. Changes of years
-    and degrees take a quarter of the range at most: the ends of their curves are flat, and a face whose score lies
-    there would be driven across all of it for a few years more.
+    Beyond it nothing is known of the direction, and faces come apart before their score is reached. A face stands on
+    the curve where its ``current`` score does; saturated probabilities stand as far beyond its end as their latents.
     """
     calibration = request.direction.calibration
     assert calibration is not None
     low, high = calibration.distances[0], calibration.distances[-1]
-    at = request.direction.distance(ws, layers=layers)
-    reach = torch.where(start >= 0, high - at, at - low).clamp_min((high - low) / 6)
-    return reach if request.direction.is_target else reach.clamp_max((high - low) / 4)
+    at = calibration.distance_at(current)
+    if request.direction.is_target:
+        own = request.direction.distance(ws, layers=layers).to(at)
+        at = torch.where(start >= 0, torch.minimum(at, own), torch.maximum(at, own))
+    return torch.where(start >= 0, high - at, at - low).clamp_min((high - low) / 6)

@@ -98,8 +98,8 @@ def measured_direction(model: Model, name: str, error: float) -> Direction:
     mean = gradient.mean(0)
     slope = float(mean.norm()) * error
     if name == "age":
-        knots = (-20 / (AGE_PER_RED * slope), 20 / (AGE_PER_RED * slope))
-        scores, unit = (20.0, 60.0), "years"
+        knots = (-80 / (AGE_PER_RED * slope), 80 / (AGE_PER_RED * slope))
+        scores, unit = (-40.0, 120.0), "years"
     else:
         knots = tuple(float(d) / (LOGIT_PER_GREEN * slope) for d in np.linspace(-4, 4, 13))
         scores, unit = [1 / (1 + np.exp(-d)) for d in np.linspace(-4, 4, 13)], "probability"
