@@ -34,7 +34,7 @@ CXX_FLAGS = (
     *("-std=c++17", "-O3", "-fPIC", "-fopenmp-simd", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"),
     *("-fvisibility=hidden", "-Wall", "-Wextra"),
 )
-NVCC_FLAGS = ("-std=c++17", "-O3", "-Xcompiler", "-fPIC,-fvisibility=hidden")
+NVCC_FLAGS = ("-std=c++17", "-O3", "-prec-div=false", "-Xcompiler", "-fPIC,-fvisibility=hidden")
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
-from latentedit.cuda_ops.build import Target, build
 from latentedit.cuda_ops.interface import declare
 from latentedit.errors import BackendError
+
+if TYPE_CHECKING:
+    from latentedit.cuda_ops.build import Target
 
 ABI = 1
 """Version of the C interface that `kernels` speaks; the libraries say theirs."""
@@ -66,6 +69,13 @@ def reference_only() -> Iterator[None]:
     finally:
         with _lock:
             _reference_depth -= 1
+
+
+def build(target: Target) -> Path:
+    """The library of ``target``; see `latentedit.cuda_ops.build`, which only runs where something is to be built."""
+    from latentedit.cuda_ops.build import build
+
+    return build(target)
 
 
 def load(target: Target) -> ctypes.CDLL:
