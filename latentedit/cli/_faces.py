@@ -69,8 +69,7 @@ def open_faces(
     with progress("Inverting", total=total * len(owners)) as bar:
 
         def follow(event: Progress) -> None:
-            before = event.rows[0] // config.batch_size * config.batch_size * total
-            bar.update(before + event.step * len(event.rows))
+            bar.update(event.completed)
 
         flat = [source for found in sources.values() for source in found]
         callback = follow if config.total_steps(chosen) else None

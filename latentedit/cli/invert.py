@@ -43,7 +43,11 @@ _VIDEO_SIDE = 256
 )
 @click.option("--aligned", is_flag=True, help="The photos are crops already: find no face, cut nothing.")
 @click.option(
-    "--refine-weights", is_flag=True, help="Also change the generator's weights a little, for this photo only."
+    "--refine",
+    type=click.Choice(["auto", "weights", "none"]),
+    default="auto",
+    show_default=True,
+    help="weights: spend the last steps on a small change of the generator, for this photo only; auto: with hybrid.",
 )
 @click.option("--save-video", is_flag=True, help="Film the descent beside its target (NAME.mp4).")
 @click.option("--embed-photo", is_flag=True, help="Keep the photo inside NAME.safetensors.")
@@ -57,7 +61,7 @@ def command(
     method: str,
     steps: int | None,
     aligned: bool,
-    refine_weights: bool,
+    refine: Any,
     save_video: bool,
     embed_photo: bool,
     face: int | str,
@@ -78,8 +82,8 @@ def command(
 
     loaded = as_model(model, device)
     chosen = choose_method(method, loaded)
-    config = InversionConfig(steps=steps, refine="weights" if refine_weights else None)
-    total = config.total_steps(chosen) + (config.weight_steps if refine_weights else 0)
+    config = InversionConfig(steps=steps, refine=refine)
+    total = config.total_steps(chosen)
     if save_video:
         if not total:
             raise click.UsageError(
@@ -95,7 +99,7 @@ def command(
     with progress("Inverting", total=len(sources) * max(total, 1)) as bar:
 
         def follow(event: Progress) -> None:
-            bar.update(_done(event, total, config.batch_size), note=_note(event))
+            bar.update(event.completed, note=_note(event))
             _film(event, films, sources)
 
         results = invert_sources(
@@ -108,12 +112,6 @@ def command(
                 films[index].clear()
             bar.update((index + 1) * max(total, 1))
             click.echo(_report(inversion, outdir / f"{name}.safetensors"))
-
-
-def _done(event: Progress, total: int, batch: int) -> float:
-    """Steps of all photos so far: those of earlier batches, and this step of every photo that is still at work."""
-    before = event.rows[0] // batch * batch * total
-    return before + event.step * len(event.rows)
 
 
 def _note(event: Progress) -> str:

@@ -91,7 +91,7 @@ def invert_sources(
         target, weights = batch(part, _device(model))
         solution = solve(
             model, target, method=chosen, config=config, seeds=[seed] * len(part), weights=weights, space=space,
-            callback=_shifted(callback, first),
+            callback=_shifted(callback, first, first * config.total_steps(chosen)),
         )  # fmt: skip
         yield from _finish(part, target, solution, model=model, method=chosen, config=config, seed=seed)
 
@@ -116,11 +116,13 @@ def _device(model: Any) -> torch.device:
     return next(model.generator.parameters()).device
 
 
-def _shifted(callback: Callback | None, first: int) -> Callable[[Progress], object] | None:
-    """Count the rows of a later batch on from those before it."""
+def _shifted(callback: Callback | None, first: int, before: int) -> Callable[[Progress], object] | None:
+    """Count the rows and steps of a later batch on from those before it."""
     if callback is None or not first:
         return callback
-    return lambda progress: callback(replace(progress, rows=tuple(row + first for row in progress.rows)))
+    return lambda progress: callback(
+        replace(progress, rows=tuple(row + first for row in progress.rows), completed=progress.completed + before)
+    )
 
 
 def _finish(

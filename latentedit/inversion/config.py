@@ -13,7 +13,7 @@ from latentedit.errors import LatentEditError
 
 Method = Literal["auto", "encoder", "optimize", "hybrid"]
 METHODS: tuple[Method, ...] = ("auto", "encoder", "optimize", "hybrid")
-DEFAULT_STEPS = {"encoder": 0, "hybrid": 200, "optimize": 500}
+DEFAULT_STEPS = {"encoder": 80, "hybrid": 200, "optimize": 500}
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """A judge of one's own: images and targets [N,3,R,R] in [-1,1] -> distances [N], differentiable in the images."""
@@ -36,6 +36,10 @@ class InversionConfig:
     2020, appendix D). A photo whose smoothed loss gained less than the share ``min_gain`` over ``patience`` steps
     starts to ramp its rate down, and then stops; ``patience`` 0 always takes all steps.
 
+    ``refine="weights"`` spends the last ``weight_share`` of the steps on changes of rank ``weight_rank`` to the
+    generator's convolutions, for this photo alone: they reach what no latent does, and leave the latent where edits
+    work (Roich et al. 2022); ``"auto"`` does so for ``hybrid``.
+
     ``batch_size`` photos descend together, of which ``pass_size`` at a time go through the networks. Kernels round
     differently for batches of different sizes, and a long descent amplifies that; so passes always have the same size
     (short ones are filled up), and a photo comes out the same alone and among others. Larger passes pay on a GPU.
@@ -44,18 +48,18 @@ class InversionConfig:
     steps: int | None = None
     start: Literal["average", "encoder"] = "average"
     feedback: int = 0
-    refine: Literal["weights"] | None = None
+    refine: Literal["auto", "weights", "none"] = "auto"
 
     pixel_weight: float = 1.0
     pixel_levels: int = 3
     perceptual: str | Distance | None = "own"
-    perceptual_weight: float = 0.1
+    perceptual_weight: float = 0.004
     identity: str | Distance | None = "own"
-    identity_weight: float = 0.05
-    judge_every: int = 4
+    identity_weight: float = 0.002
+    judge_every: int = 8
 
     w_share: float = 0.3
-    learning_rate: float = 0.1
+    learning_rate: float = 0.2
     w_learning_rate: float = 0.2
     ramp_up: float = 0.05
     ramp_down: float = 0.3
@@ -69,8 +73,8 @@ class InversionConfig:
     min_gain: float = 0.01
 
     weight_rank: int = 4
-    weight_steps: int = 100
-    weight_learning_rate: float = 2e-3
+    weight_share: float = 0.4
+    weight_learning_rate: float = 1e-2
 
     batch_size: int = 8
     pass_size: int = 1
@@ -81,17 +85,26 @@ class InversionConfig:
             value = getattr(self, name)
             if value is not None and not value >= least:
                 raise LatentEditError(f"{name} is {value!r}; it must be at least {least}.", None)
-        for name in ("w_share", "ramp_up", "ramp_down"):
+        for name in ("w_share", "weight_share", "ramp_up", "ramp_down"):
             if getattr(self, name) > 1:
                 raise LatentEditError(f"{name} is {getattr(self, name)!r}; it is a share from 0 to 1.", None)
         if self.start not in ("average", "encoder"):
             raise LatentEditError(f"start is {self.start!r}.", "Choose 'average' or 'encoder'.")
-        if self.refine not in (None, "weights"):
-            raise LatentEditError(f"refine is {self.refine!r}.", "Choose 'weights' or None.")
+        if self.refine not in ("auto", "weights", "none"):
+            raise LatentEditError(f"refine is {self.refine!r}.", "Choose 'auto', 'weights' or 'none'.")
 
     def total_steps(self, method: str) -> int:
-        """Steps that ``method`` takes: those asked for, or its default."""
-        return DEFAULT_STEPS[method] if self.steps is None or method == "encoder" else self.steps
+        """Steps that ``method`` takes at most, those on weights among them: those asked for, or its default."""
+        if method == "encoder" and self.refine != "weights":
+            return 0
+        return DEFAULT_STEPS[method] if self.steps is None else self.steps
+
+    def weight_steps(self, method: str) -> int:
+        """How many of the steps refine weights: the last ones of ``hybrid``, or of any method where asked for."""
+        if self.refine == "none" or (self.refine == "auto" and method != "hybrid"):
+            return 0
+        total = self.total_steps(method)
+        return total if method == "encoder" else round(self.weight_share * total)
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON values; a callable judge is given by its name."""
@@ -104,9 +117,11 @@ class InversionConfig:
 
 
 _LEAST: dict[str, float] = {
-    **dict.fromkeys(("steps", "feedback", "patience", "image_every", "weight_steps"), 0),
+    **dict.fromkeys(("steps", "feedback", "patience", "image_every"), 0),
     **dict.fromkeys(("pixel_levels", "judge_every", "batch_size", "pass_size", "weight_rank"), 1),
     **dict.fromkeys(("pixel_weight", "perceptual_weight", "identity_weight", "spread_weight", "average_weight"), 0),
     **dict.fromkeys(("noise_weight", "learning_rate", "w_learning_rate", "noise_learning_rate"), 0),
-    **dict.fromkeys(("weight_learning_rate", "jitter", "w_share", "ramp_up", "ramp_down", "min_gain"), 0),
+    **dict.fromkeys(
+        ("weight_learning_rate", "jitter", "w_share", "weight_share", "ramp_up", "ramp_down", "min_gain"), 0
+    ),
 }

@@ -28,7 +28,8 @@ class Progress:
 
     ``rows`` [n] are the photos still at work (positions in the list that was given), ``losses`` their unweighted
     losses [n] by name, as far as measured on this step; ``images`` [n,3,R,R] on every n-th step, else None.
-    ``step`` counts from 1 over all stages up to ``steps``.
+    ``step`` counts from 1 over all stages up to ``steps``; ``completed`` counts the steps of all photos together, up to
+    ``steps`` times their number.
     """
 
     step: int
@@ -37,6 +38,7 @@ class Progress:
     rows: tuple[int, ...]
     losses: dict[str, Tensor]
     images: Tensor | None = None
+    completed: int = 0
 
 
 Callback = Callable[[Progress], object]
@@ -44,12 +46,13 @@ Callback = Callable[[Progress], object]
 
 @dataclass(frozen=True)
 class Stretch:
-    """Where a stage lies in the whole: its name, its first step, its steps, and the steps of all stages."""
+    """Where a stage lies in the whole: name, first step, steps, steps of all stages, and how many photos."""
 
     stage: Stage
     first: int
     steps: int
     total: int
+    photos: int
 
 
 @dataclass(frozen=True)
@@ -193,4 +196,6 @@ class Descent:
         number = stretch.first + step + 1
         every = self.config.image_every
         shown = image if every and (number % every == 0 or number == stretch.total) else None
-        callback(Progress(number, stretch.total, stretch.stage, tuple(rows.tolist()), losses, shown))
+        callback(
+            Progress(number, stretch.total, stretch.stage, tuple(rows.tolist()), losses, shown, number * stretch.photos)
+        )

@@ -21,14 +21,14 @@ _LPIPS_SIZE = 256
 
 
 def pixel_loss(image: Tensor, target: Tensor, weights: Tensor | None = None, *, levels: int = 3) -> Tensor:
-    """Mean squared difference, averaged over ``levels`` scales, each half the size of the one before, [N].
+    """Mean squared difference over ``levels`` scales, each half the size and half the weight of the one before, [N].
 
     ``weights`` [N,1,R,R] in [0,1], with which both images were multiplied, says how much each pixel counts; where it is
     0 everywhere the loss is 0.
     """
     difference = image - target
     total = image.new_zeros(image.shape[0])
-    count = 0
+    share, shares = 1.0, 0.0
     for level in range(levels):
         if level:
             if min(difference.shape[2:]) < 2:
@@ -36,13 +36,15 @@ def pixel_loss(image: Tensor, target: Tensor, weights: Tensor | None = None, *, 
             difference = nn.functional.avg_pool2d(difference, 2)
             weights = None if weights is None else nn.functional.avg_pool2d(weights, 2)
         if weights is None:
-            total = total + difference.square().mean(dim=(1, 2, 3))
+            total = total + share * difference.square().mean(dim=(1, 2, 3))
         else:
             # The pooled difference carries the weight once: dividing by it leaves a weighted mean of squares.
             squares = difference.square() / weights.clamp_min(1e-6)
-            total = total + squares.mean(dim=1).sum(dim=(1, 2)) / weights.sum(dim=(1, 2, 3)).clamp_min(1e-6)
-        count += 1
-    return total / count
+            mean = squares.mean(dim=1).sum(dim=(1, 2)) / weights.sum(dim=(1, 2, 3)).clamp_min(1e-6)
+            total = total + share * mean
+        shares += share
+        share /= 2
+    return total / shares
 
 
 def resolve_judge(judge: str | Distance | None, *, role: str, device: torch.device) -> Distance | None:

@@ -25,6 +25,17 @@ class NoiseMaps:
         self.shapes = dict(sorted(shapes.items(), key=lambda item: item[1]))
         self.size = sum(height * width for height, width in self.shapes.values())
 
+    @classmethod
+    def of(cls, synthesis: Any) -> NoiseMaps:
+        """The maps of ``synthesis`` that make a difference: those whose learnt strength is not 0."""
+        return cls(
+            {
+                name: shape
+                for name, shape in synthesis.noise_shapes.items()
+                if bool(getattr(synthesis.get_submodule(name), "noise_strength", torch.ones(1)).detach().any())
+            }
+        )
+
     def stored(self, synthesis: Any) -> Tensor:
         """The buffers of ``synthesis`` as [1,P]."""
         maps = [synthesis.get_buffer(f"{name}.noise_const").detach().float().reshape(-1) for name in self.shapes]

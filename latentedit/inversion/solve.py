@@ -74,13 +74,13 @@ def solve(
     ``method`` is one that `choose_method` returned. Every photo comes out as it would alone.
     """
     generator = model.generator
-    steps = config.total_steps(method)
+    refined = config.weight_steps(method)
+    steps = config.total_steps(method) - refined
     count = len(target)
-    refined = config.weight_steps if config.refine == "weights" else 0
     if method == "encoder" and not refined:
         return Solution(encode_each(generator, model.encoder, target, feedback=config.feedback), {}, [0] * count)
     objective = Objective.build(target, config=config, perception=judge_of(model), weights=weights)
-    maps = NoiseMaps(generator.synthesis.noise_shapes)
+    maps = NoiseMaps.of(generator.synthesis)
     noise = maps.stored(generator.synthesis).to(target.device).repeat(count, 1)
     if method == "encoder":
         ws, taken, found = (
@@ -95,14 +95,14 @@ def solve(
         found = maps.unpack(noise) if config.optimize_noise else {}
     deltas: list[WeightDelta] = []
     if refined:
-        stretch = Stretch("weights", steps, refined, steps + refined)
+        stretch = Stretch("weights", steps, refined, steps + refined, count)
         deltas = [
             refine_weights(
                 generator, objective.take(row), ws[row], maps.unpack(noise[row]), stretch, config, callback, row
             )
             for row in torch.arange(count).split(1)
         ]
-    return Solution(ws, found, [int(n) for n in taken], deltas)
+    return Solution(ws, found, [int(n) + refined for n in taken], deltas)
 
 
 def _descend(
@@ -127,9 +127,9 @@ def _descend(
     if method == "optimize":
         first = round(config.w_share * steps)
         u = u.mean(dim=1, keepdim=True)
-        u, _, _ = descent.run(u, noise, Stretch("w", 0, first, total), seeds=seeds, callback=callback)
+        u, _, _ = descent.run(u, noise, Stretch("w", 0, first, total, len(target)), seeds=seeds, callback=callback)
         u = u.expand(shape).contiguous()
-    stretch = Stretch("w+", first, steps - first, total)
+    stretch = Stretch("w+", first, steps - first, total, len(target))
     found, found_noise, taken = descent.run(u, noise, stretch, seeds=seeds, callback=callback)
     with torch.no_grad():
         better = _loss(descent, found, found_noise) < _loss(descent, u, noise)

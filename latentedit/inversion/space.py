@@ -30,7 +30,7 @@ class LatentSpace:
     scales: Tensor
 
     @classmethod
-    def measure(cls, generator: Any, *, samples: int = _SAMPLES, floor: float = 0.1) -> LatentSpace:
+    def measure(cls, generator: Any, *, samples: int = _SAMPLES, floor: float = 0.3) -> LatentSpace:
         """Draw ``samples`` latents (always the same ones) and find their principal axes.
 
         ``floor`` is the least scale as a share of the root mean square of all.

@@ -23,6 +23,8 @@ from latentedit.inversion.schedule import Schedule
 if TYPE_CHECKING:
     from latentedit.inversion.descent import Callback, Stretch
 
+_LEFT_ALONE = ("torgb", "skip")
+
 WeightDelta = dict[str, tuple[Tensor, Tensor]]
 """Name of a convolution's weight in ``synthesis`` -> factors [O,q] and [q,I*k*k] whose product is added to it."""
 
@@ -44,7 +46,7 @@ def refine_weights(
     weights = {
         name: parameter.detach()
         for name, parameter in synthesis.named_parameters()
-        if parameter.ndim == 4 and name.endswith(("conv0.weight", "conv1.weight"))
+        if parameter.ndim == 4 and name.endswith(".weight") and not any(part in name for part in _LEFT_ALONE)
     }
     if not weights:
         raise ModelError("refine='weights' knows no convolution of this generator.", "Use refine=None.")
@@ -63,7 +65,8 @@ def refine_weights(
             number = stretch.first + step + 1
             shown = image.detach() if config.image_every and number % config.image_every == 0 else None
             measured = {name: value.detach() for name, value in losses.items()}
-            callback(Progress(number, stretch.total, "weights", tuple(row.tolist()), measured, shown))
+            completed = stretch.first * stretch.photos + int(row) * stretch.steps + step + 1
+            callback(Progress(number, stretch.total, "weights", (int(row),), measured, shown, completed))
     return _pairs(weights, variables)
 
 

@@ -95,8 +95,8 @@ def test_the_video_shows_the_descent_beside_its_target(model, crops, tmp_path):
 
 
 def test_weights_can_be_refined_and_the_photo_kept_inside(model, crops, tmp_path):
-    options = ("--aligned", "--method", "encoder", "--refine-weights", "--embed-photo", "--model", model.path)
-    result = _run(crops[0], *options, "-o", tmp_path)
+    options = ("--aligned", "--method", "encoder", "--refine", "weights", "--steps", 4, "--embed-photo")
+    result = _run(crops[0], *options, "--model", model.path, "-o", tmp_path)
     assert result.exit_code == 0, result.output
     inversion = Inversion.load(tmp_path / "anna.safetensors")
     assert inversion.delta

@@ -23,7 +23,7 @@ def test_pixel_loss_of_an_even_difference_is_its_square_at_every_scale():
 def test_pixel_loss_sees_fine_differences_at_the_finest_scale_only():
     row, column = torch.meshgrid(torch.arange(16), torch.arange(16), indexing="ij")
     difference = (1.0 - 2.0 * ((row + column) % 2)).expand(1, 3, 16, 16)
-    torch.testing.assert_close(pixel_loss(difference, torch.zeros(1, 3, 16, 16), levels=4), torch.tensor([0.25]))
+    torch.testing.assert_close(pixel_loss(difference, torch.zeros(1, 3, 16, 16), levels=4), torch.tensor([8 / 15]))
 
 
 def test_pixel_loss_stops_halving_at_one_pixel():
@@ -157,7 +157,7 @@ def test_take_reaches_into_perceptions(model, targets):
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"w_share": 1.5}, "w_share is 1.5; it is a share from 0 to 1"),
         ({"start": "zero"}, "start is 'zero'. Choose 'average' or 'encoder'"),
-        ({"refine": "all"}, "refine is 'all'. Choose 'weights' or None"),
+        ({"refine": "all"}, "refine is 'all'. Choose 'auto', 'weights' or 'none'"),
     ],
 )
 def test_settings_out_of_range_are_refused(change, message):

@@ -12,7 +12,7 @@ from latentedit.inversion.losses import pixel_loss
 from latentedit.inversion.solve import choose_method, solve
 from latentedit.inversion.space import LatentSpace
 
-CONFIG = InversionConfig(steps=24, judge_every=3, learning_rate=0.1, patience=0)
+CONFIG = InversionConfig(steps=24, judge_every=3, learning_rate=0.1, patience=0, refine="none")
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,9 @@ def test_a_photo_that_is_reached_stops_early_and_the_others_go_on(model, targets
     ws = encode_each(model.generator, model.encoder, targets[:1])
     own = model.generator.synthesis(ws).clamp(-1, 1)
     pair = torch.cat([own, targets[1:2]])
-    config = InversionConfig(steps=120, judge_every=1, patience=5, min_gain=0.02, ramp_down=0.1, learning_rate=0.02)
+    config = InversionConfig(
+        steps=120, judge_every=1, patience=5, min_gain=0.02, ramp_down=0.1, learning_rate=0.02, refine="none"
+    )
     rows = []
     solution = solve(
         model, pair, method="hybrid", config=config, seeds=[0, 0], space=space,

@@ -13,7 +13,7 @@ from latentedit.inversion.weights import adapt
 from latentedit.networks import fingerprint
 
 CONFIG = InversionConfig(
-    steps=10, patience=0, refine="weights", weight_rank=2, weight_steps=30, weight_learning_rate=0.02
+    steps=40, patience=0, refine="weights", weight_rank=2, weight_share=0.75, weight_learning_rate=0.02
 )
 
 
@@ -42,7 +42,7 @@ def test_a_delta_is_of_low_rank_and_shares_the_other_weights(model, targets):
 
 
 def test_deltas_are_each_photos_own(model, targets):
-    config = replace(CONFIG, steps=4, weight_steps=5)
+    config = replace(CONFIG, steps=9, weight_share=0.5)
     batch = solve(model, targets[:2], method="hybrid", config=config, seeds=[0, 0]).deltas
     single = solve(model, targets[1:2], method="hybrid", config=config, seeds=[0]).deltas[0]
     for name, (left, _) in single.items():
@@ -52,11 +52,12 @@ def test_deltas_are_each_photos_own(model, targets):
 
 def test_progress_counts_on_through_the_weights(model, targets):
     events = []
-    config = replace(CONFIG, steps=4, weight_steps=3, image_every=7)
+    config = replace(CONFIG, steps=7, weight_share=0.4, image_every=7)
     solve(model, targets[:2], method="hybrid", config=config, seeds=[0, 0], callback=events.append)
     weights = [(event.step, event.rows) for event in events if event.stage == "weights"]
     assert weights == [(step, (row,)) for row in (0, 1) for step in (5, 6, 7)]
     assert {event.steps for event in events} == {7}
+    assert [event.completed for event in events] == [2, 4, 6, 8, 9, 10, 11, 12, 13, 14]
     assert events[-1].images.shape == (1, 3, 16, 16)
 
 
