@@ -16,8 +16,10 @@ from typing import Any
 import click
 import torch
 from _common import save_grid
+from PIL import Image
 
-from latentedit.checkpoints import load_model
+from latentedit.checkpoints import Model, load_model
+from latentedit.directions import Direction, list_directions
 from latentedit.editing.evaluation import (
     Photos,
     evaluate_directions,
@@ -29,7 +31,9 @@ from latentedit.editing.evaluation import (
 )
 from latentedit.errors import LatentEditError
 from latentedit.files import atomic_path
-from latentedit.images import to_tensor
+from latentedit.images import save_image, to_pil, to_tensor
+from latentedit.latents import seed_z
+from latentedit.media import contact_sheet
 from latentedit.training.data import FaceCrops
 from latentedit.training.face_teacher import DlibFaceNetwork
 
@@ -91,6 +95,7 @@ def evaluate(data: Path, outdir: Path, name: str, count: int, samples: int, step
     figures["inversion"], inversions = evaluate_inversion(model, photos, judge, steps)
     timed("inversion", began)
     save_grid(outdir / "samples.png", sample(model, 96, 0.7), 16)
+    save_image(direction_sheet(model), outdir / "directions.png")
     rebuilt = to_tensor([inversion.image for inversion in inversions])
     save_grid(outdir / "inversions.png", torch.stack([photos.images, rebuilt], dim=1).flatten(0, 1), 16)
     began = time.monotonic()
@@ -99,6 +104,23 @@ def evaluate(data: Path, outdir: Path, name: str, count: int, samples: int, step
     figures["masks"] = evaluate_masks(model, inversions, faces, judge, count)
     timed("edits", began)
     return figures
+
+
+@torch.no_grad()
+def direction_sheet(model: Model, seed: int = 4) -> Image.Image:
+    """One face moved along every direction, from -3 to +3 standard deviations of the samples."""
+    mapping, synthesis = model.generator.mapping, model.generator.synthesis
+    samples = mapping(seed_z(range(500), model.generator.z_dim))
+    start = mapping(seed_z(seed, model.generator.z_dim), truncation_psi=0.7)
+    stops = range(-3, 4)
+    rows, names = [], []
+    for name, path in sorted(list_directions(model).items()):
+        direction = Direction.load(path)
+        spread = float(direction.distance(samples).std())
+        moved = torch.cat([start + direction.displacement(start, stop * spread) for stop in stops])
+        rows.append(to_pil(synthesis(moved)))
+        names.append(name)
+    return contact_sheet(rows, rows=names, columns=[f"{stop:+d}" for stop in stops], cell=96)
 
 
 def table(figures: dict[str, Any]) -> str:
