@@ -20,6 +20,8 @@ from latentedit.cuda_ops.native import find
 from latentedit.cuda_ops.weights import prepared
 
 _DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2, torch.float64: 3}
+
+
 @dataclass(frozen=True)
 class Epilogue:
     """What follows a convolution: ``clamp(act(x * scale + noise + bias) * gain) * post``; all tensors float32.
@@ -161,9 +163,7 @@ def _two_passes(x: Tensor, f: Tensor, how: Resampling) -> Tensor | None:
     """A long separable filter along x, then along y: the GPU kernel itself would take the whole product of both."""
     gain = abs(how.gain) ** 0.5
     px0, px1, py0, py1 = how.padding
-    across = Resampling(
-        (how.up[0], 1), (how.down[0], 1), (px0, px1, 0, 0), how.flip, gain, (x.shape[2], how.size[1])
-    )
+    across = Resampling((how.up[0], 1), (how.down[0], 1), (px0, px1, 0, 0), how.flip, gain, (x.shape[2], how.size[1]))
     along = Resampling(
         (1, how.up[1]), (1, how.down[1]), (0, 0, py0, py1), how.flip, gain if how.gain >= 0 else -gain, how.size
     )
@@ -257,9 +257,7 @@ def winograd(
 
     def make(w: Tensor) -> Tensor:
         w, transformed = w.contiguous(), torch.empty(36 * w.shape[0] * w.shape[1])
-        library.le_winograd_prepare(
-            _pointer(w), _pointer(transformed), w.shape[0], w.shape[1], int(backward), threads
-        )
+        library.le_winograd_prepare(_pointer(w), _pointer(transformed), w.shape[0], w.shape[1], int(backward), threads)
         return transformed
 
     transformed = prepared(weight, f"winograd-{backward}", make)
