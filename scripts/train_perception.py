@@ -1,10 +1,13 @@
-"""Train the perception network on prepared faces; the committed weights came from
+"""Train the perception network on prepared faces; a full run is
 
-    python scripts/train_perception.py prepared -o runs/perception --minutes 55 --export
+    python scripts/describe_faces.py prepared
+    python scripts/train_perception.py prepared -o runs/perception --images 1000000 --processes 2 --export
 
-An interrupted run goes on from its last checkpoint when started again with the same folder. ``metrics.jsonl`` and
-``curves.png`` in that folder tell how it goes. ``--export`` calibrates the averaged network on the validation crops
-and writes ``perception.safetensors`` there.
+An interrupted run goes on from its last checkpoint when started again with the same folder; its schedule is that of the
+present options. ``metrics.jsonl`` and ``curves.png`` in that folder tell how it goes. ``--export`` calibrates the
+averaged network on the validation crops and writes ``perception.safetensors`` (what the library loads) and
+``start.safetensors`` there. The committed weights saw 190,000 crops only (two processes on a busy machine, ``--minutes
+54``, with the descriptors known for the last 70,000): ``--start scripts/state/faces64/perception.safetensors`` goes on.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import numpy as np
 import torch
 from matplotlib import pyplot as plt
 
-from latentedit.checkpoints import save_network
+from latentedit.checkpoints import load_network, save_network
 from latentedit.errors import LatentEditError
 from latentedit.networks.perception import ATTRIBUTES, PerceptionConfig
 from latentedit.training.perception import MAIN_ATTRIBUTES, PerceptionTrainer, TrainingConfig
@@ -99,10 +102,13 @@ def draw_curves(metrics: Path, picture: Path) -> None:
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--processes", default=1, show_default=True, help="Processes (GPUs) that share every batch.")
 @click.option("--seed", default=0, show_default=True)
+@click.option(
+    "--start", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Weights to begin with, not folded."
+)
 @click.option("--export", is_flag=True, help="Calibrate and write perception.safetensors at the end.")
 def main(outdir: Path, processes: int, repeats: tuple[str, ...], size: int, **options: Any) -> None:
     options["repeats"] = TrainingConfig().repeats | {n: float(t) for n, _, t in (r.partition("=") for r in repeats)}
-    run = {name: options.pop(name) for name in ("prepared", "device", "export")} | {"outdir": outdir}
+    run = {name: options.pop(name) for name in ("prepared", "device", "export", "start")} | {"outdir": outdir}
     config = TrainingConfig(network=PerceptionConfig(size=size), augment=AugmentConfig(size=size), **options)
     outdir.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -128,6 +134,8 @@ def work(rank: int, processes: int, meeting: str, config: TrainingConfig, run: d
     checkpoint, metrics = run["outdir"] / "checkpoint.pt", run["outdir"] / "metrics.jsonl"
     if checkpoint.exists():
         trainer.load(checkpoint)
+    elif run["start"] is not None:
+        trainer.start_from(load_network(run["start"], kind="perception"))
     if rank:
         for _ in trainer.run():
             pass
@@ -163,9 +171,10 @@ def describe_data(table: Any, trainer: Any) -> str:
 
 
 def export_network(network: Any, table: Any, path: Path) -> None:
-    """Calibrate, fold and write ``network`` in half precision."""
+    """Calibrate, fold and write ``network`` in half precision; beside it as it is, for a later run's ``--start``."""
     result = finish(network, table)
     save_network(path, result, dtype=torch.float16)
+    save_network(path.with_name("start.safetensors"), network, dtype=torch.float16)
     click.echo(f"{path}: {path.stat().st_size / 1e6:.2f} MB, attributes {', '.join(result.config.attributes)}")
 
 

@@ -19,6 +19,7 @@ import torch.distributed
 import torch.nn.functional as F
 from torch import Tensor
 
+from latentedit.errors import ModelError
 from latentedit.files import atomic_path
 from latentedit.networks.perception import PerceptionConfig, PerceptionNetwork
 from latentedit.training.perception_augment import AugmentConfig, augment
@@ -205,7 +206,12 @@ class PerceptionTrainer:
         indices = torch.from_numpy(rows).to(self.device)
         self.network.train()
         reduced = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
-        with torch.autocast(self.device.type, reduced, enabled=config.precision != "float32"):
+        devices = [self.device] if self.device.type == "cuda" else []
+        with (
+            torch.random.fork_rng(devices),
+            torch.autocast(self.device.type, reduced, enabled=config.precision != "float32"),
+        ):
+            torch.manual_seed(rng.initial_seed())  # dropout draws from the global generator
             heads = self.network(batch.images)
         heads = {name: value.float() for name, value in heads.items()}
         memory = self.targets.memory
@@ -261,6 +267,20 @@ class PerceptionTrainer:
                 facts = {"images": self.images, "seconds": self.seconds, "ms_per_image": speed, "rate": self.rate()}
                 yield facts | means
                 totals, seen, mark, began = {}, 0, self.images, time.monotonic()
+
+    def start_from(self, network: torch.nn.Module) -> None:
+        """Begin with the weights of ``network``, trained before, at the start of the schedule.
+
+        Raises:
+            ModelError: a network of another shape, or a folded one.
+        """
+        own, given = self.network.state_dict(), network.state_dict()
+        if {n: v.shape for n, v in own.items()} != {n: v.shape for n, v in given.items()}:
+            raise ModelError(
+                "The weights to start from are of another network.", "Give start.safetensors, not the folded export."
+            )
+        self.network.load_state_dict(given)
+        self.average.load_state_dict(given)
 
     def state(self) -> dict[str, Any]:
         """Everything that a continued run needs, plain tensors and numbers."""

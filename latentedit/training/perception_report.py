@@ -153,6 +153,8 @@ def identity_figures(network: PerceptionNetwork, held: HeldOut, *, pairs: int = 
         return {}
     persons = held.table.person[held.rows[chosen]]
     couples, same = pairs_of_persons(persons, pairs, seed=1)
+    if not len(couples):
+        return {}
     scale = float(network.identity_scale)
     vectors = held.seen.identity[chosen]
     distances = np.linalg.norm(vectors[couples[:, 0]] - vectors[couples[:, 1]], axis=1) * scale

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from latentedit.checkpoints import load_network, save_network
-from latentedit.networks.perception import ATTRIBUTES, PerceptionConfig
+from latentedit.errors import ModelError
+from latentedit.networks.perception import ATTRIBUTES, PerceptionConfig, fold
 from latentedit.training.perception import PerceptionTrainer, Targets, TrainingConfig, load_average, losses
 from latentedit.training.perception_augment import AugmentConfig
 from latentedit.training.perception_calibrate import finish
@@ -44,7 +45,8 @@ def faces(count: int = 240) -> FaceTable:
     attributes[:, MASK] = 0
     attributes[dataset == "celeba10k", SMILE] = smile[dataset == "celeba10k"]
     attributes[dataset == "utkface", MALE] = male[dataset == "utkface"]
-    persons = np.where(dataset == "lfw", [f"p{i // 9}" for i in range(count)], "")
+    split = np.array(["train", "train", "train", "train", "valid", "held"])[np.arange(count) // 3 % 6]
+    persons = np.where(dataset == "lfw", [f"{split[i]} {i // 18 % 4}" for i in range(count)], "")
     return FaceTable(
         shards={"s": images.astype(np.uint8)},
         shard=np.array(["s"] * count),
@@ -52,7 +54,7 @@ def faces(count: int = 240) -> FaceTable:
         dataset=dataset,
         file=np.array([f"{i}.jpg" for i in range(count)]),
         person=persons,
-        split=np.array(["train", "train", "train", "train", "valid", "held"])[np.arange(count) // 3 % 6],
+        split=split,
         masked=np.zeros(count, bool),
         ethnicity=np.full(count, np.nan),
         age=np.where(dataset == "utkface", 30.0 + 20 * male, np.nan).astype(np.float32),
@@ -180,3 +182,13 @@ def test_a_checkpoint_gives_back_the_average(trained: PerceptionTrainer, tmp_pat
     torch.testing.assert_close(
         load_average(tmp_path / "c.pt").perceive(images).age, trained.average.perceive(images).age
     )
+
+
+def test_a_run_can_start_from_weights_but_not_from_folded_ones(trained: PerceptionTrainer) -> None:
+    trainer = PerceptionTrainer(faces(), CONFIG)
+    trainer.start_from(trained.average)
+    assert trainer.images == 0
+    torch.testing.assert_close(trainer.average.age_head.weight, trained.average.age_head.weight)
+    torch.testing.assert_close(trainer.network.stem.weight, trained.average.stem.weight)
+    with pytest.raises(ModelError, match=r"of another network\. Give start\.safetensors, not the folded export\."):
+        trainer.start_from(fold(trained.average))
