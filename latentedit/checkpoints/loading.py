@@ -74,13 +74,15 @@ def load_generator(source: Source = None, *, device: str | torch.device = "cpu")
 
 
 def locate(source: str | os.PathLike[str]) -> Path:
-    """The folder or file that ``source`` (registered name, folder, or file) stands for.
+    """The folder or file that ``source`` (a name, a folder, or a file) stands for.
 
     Raises:
         ModelError: nothing of that name.
     """
     text = os.fspath(source)
     path = Path(text)
+    if text == EMBEDDED:
+        return embedded_folder()
     try:
         if path.exists():
             return path

@@ -111,6 +111,11 @@ def test_commands_from_adding_to_removing(checkpoint: Path, tmp_path: Path) -> N
     assert "neither 'ffhq' nor SCALE,SHIFT" in run("model", "add", checkpoint, "--template", "big", code=2)
 
 
+def test_the_embedded_model_converts_by_its_name(tmp_path: Path) -> None:
+    assert "largest difference of ten seeds 0 " in run("convert", "faces64", tmp_path / "out.pt")
+    assert load_model(tmp_path / "out.pt").fingerprint == load_model().fingerprint
+
+
 def test_convert_command_prints_the_proof(checkpoint: Path, tmp_path: Path) -> None:
     output = run("convert", checkpoint, tmp_path / "out")
     assert "note: rosinality .pt, StyleGAN2" in output
