@@ -145,9 +145,9 @@ class Demo:
             yield "aged", {"age": 15.0}, "15 years older"
         if "smile" in known:
             smiles = self.model.perception is not None and self._score("smile") > 0.5
-            yield "smile", {"smile": 0.05 if smiles else 0.95}, "smiling no more" if smiles else "smiling"
+            yield "smile", {"smile": 0.1 if smiles else 0.9}, "smiling no more" if smiles else "smiling"
         if "eyeglasses" in known:
-            yield "eyeglasses", {"eyeglasses": 0.95}, "with glasses"
+            yield "eyeglasses", {"eyeglasses": 0.9}, "with glasses"
 
     def _score(self, name: str) -> float:
         import torch

@@ -2,7 +2,8 @@
 
 A generator of 64 px cannot draw pores or lashes, and its rebuilding of a face is never quite the photo. But it knows
 what an edit changes: the difference between the edited and the unedited render. That difference is what goes into the
-photo, and everything that the generator missed stays as it was photographed.
+photo, and what the generator missed stays as it was photographed, except where the edit is so large that it would
+show through: teeth behind closed lips, an eyebrow under the rim of glasses.
 
 Legend: ``R`` resolution of the renders.
 """
@@ -21,13 +22,18 @@ from torch.nn import functional as F
 class TransferConfig:
     """Local amounts are root mean squares over the channels, with images in [-1,1].
 
-    Changes well below ``floor`` are the generator's restlessness rather than the edit, and are left out. Where the
-    unedited render is off the photo by more than ``missed`` (growing to full effect at ``occluded``), the photo shows
-    something that the latent does not know, such as a mask that the inversion looked through: there the render itself
-    is taken, because a difference means nothing on top of something else.
+    Changes well below ``floor`` are the generator's restlessness rather than the edit, and are left out. Between
+    ``kept`` and ``replaced`` a change of shape takes over: what the photo shows there beyond the unedited render is
+    given up, but for its colour and light; a broad change of light or complexion counts by what it exceeds ``light``.
+    Where the unedited render is off the photo by more than ``missed`` (in full
+    from ``occluded`` on), the photo shows something that the latent does not know, such as a mask that the inversion
+    looked through: there the render itself is taken, because a difference means nothing on top of something else.
     """
 
     floor: float = 0.02
+    light: float = 0.25
+    kept: float = 0.10
+    replaced: float = 0.30
     missed: float = 0.45
     occluded: float = 0.8
 
@@ -35,18 +41,25 @@ class TransferConfig:
 def transfer_change(photo: Tensor, before: Tensor, after: Tensor, config: TransferConfig | None = None) -> Tensor:
     """The crop ``photo`` [1,3,R,R] with the change from ``before`` to ``after`` ([1,3,R,R]) in it; all in [-1,1]."""
     config = config or TransferConfig()
-    change = after - before
-    amount = blur(change.square().mean(dim=1, keepdim=True), 0.03 * change.shape[-1])
-    carried = photo + change * amount / (amount + config.floor**2)
-    return torch.lerp(carried, after, hidden_share(photo, before, config))
-
-
-def hidden_share(photo: Tensor, before: Tensor, config: TransferConfig | None = None) -> Tensor:
-    """[1,1,R,R] in [0,1]: where the ``photo`` shows something that ``before``, its unedited render, does not."""
-    config = config or TransferConfig()
     size = photo.shape[-1]
-    missed = blur((before - photo).square().mean(dim=1, keepdim=True), 0.04 * size).sqrt()
-    share = ((missed - config.missed) / (config.occluded - config.missed)).clamp(0, 1)
+    change, missed = after - before, photo - before
+    amount = blur(change.square().mean(dim=1, keepdim=True), 0.03 * size)
+    carried = photo + change * amount / (amount + config.floor**2)
+    drawn = after + blur(missed, 0.08 * size)
+    # A change of light or complexion moves large areas alike: nothing shows through there.
+    structural = torch.maximum((change - blur(change, 0.1 * size)).abs(), change.abs() - config.light)
+    result = torch.lerp(carried, drawn, local_share(structural, config.kept, config.replaced))
+    return torch.lerp(result, after, local_share(missed, config.missed, config.occluded))
+
+
+def local_share(difference: Tensor, low: float, high: float) -> Tensor:
+    """[1,1,R,R] in [0,1]: from 0 where a ``difference`` [1,3,R,R] is locally below ``low`` to 1 above ``high``.
+
+    Spread by a few hundredths of the picture, so that no outline stays behind.
+    """
+    size = difference.shape[-1]
+    amount = blur(difference.square().mean(dim=1, keepdim=True), 0.03 * size).sqrt()
+    share = ((amount - low) / (high - low)).clamp(0, 1)
     radius = max(1, round(0.03 * size))
     spread = F.max_pool2d(share, 2 * radius + 1, stride=1, padding=radius)
     return blur(spread, 0.02 * size).clamp(0, 1)

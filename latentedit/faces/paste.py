@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 _STALE_AT = 24.0  # levels of change (of 255) at which most of the photo's fine detail is given up
+_LIGHT = 32.0  # levels by which light or complexion may change and spare it
 
 
 def paste_back(
@@ -140,7 +141,9 @@ def _box(quad: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int] |
 
 def _staleness(change: np.ndarray) -> np.ndarray:
     """[R,R,1] in [0,1]: how far the photo's fine detail no longer belongs to a crop changed by ``change`` [R,R,3]."""
-    strength = np.abs(change).max(axis=-1)
+    # A change of light or complexion moves large areas alike and spares what is fine in them; one of shape does not.
+    broad = gaussian_filter(change, (0.1 * len(change), 0.1 * len(change), 0))
+    strength = np.maximum(np.abs(change - broad), np.abs(change) - _LIGHT).max(axis=-1)
     soft = gaussian_filter(strength, 0.01 * len(change))
     return (1 - np.exp(-((soft / _STALE_AT) ** 2)))[..., None].astype(np.float32)
 

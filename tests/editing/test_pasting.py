@@ -52,14 +52,27 @@ def _tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.asarray(image, dtype=np.float32)).permute(2, 0, 1)[None] / 127.5 - 1
 
 
-def test_transfer_adds_the_change_and_keeps_what_the_generator_missed() -> None:
+def test_a_small_change_is_added_and_the_photo_stays() -> None:
     photo = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 0.2
     before = torch.full((1, 3, 64, 64), 0.1)
     after = before.clone()
-    after[:, :, 20:40, 20:40] += 0.4
+    after[:, :, 20:40, 20:40] += 0.09
     result = transfer_change(photo, before, after)
-    torch.testing.assert_close(result[:, :, 25:35, 25:35], photo[:, :, 25:35, 25:35] + 0.4, atol=0.01, rtol=0)
+    torch.testing.assert_close(result[:, :, 25:35, 25:35], photo[:, :, 25:35, 25:35] + 0.09, atol=0.006, rtol=0)
     torch.testing.assert_close(result[:, :, :10], photo[:, :, :10], atol=1e-4, rtol=0)
+
+
+def test_a_large_change_takes_over_but_for_colour_and_light() -> None:
+    """Teeth that the photo shows must not shine through closed lips; the warmth of its light stays."""
+    warm = torch.tensor([0.1, 0.0, -0.1])[None, :, None, None]
+    before, after = torch.full((1, 3, 64, 64), 0.2), torch.full((1, 3, 64, 64), 0.2)
+    after[:, :, 24:40, 16:48] = -0.5
+    teeth = 0.2 * (torch.arange(64) % 2 * 2 - 1).float()
+    photo = before + warm + teeth
+    result = transfer_change(photo, before, after)
+    mouth = result[:, :, 28:36, 20:44]
+    torch.testing.assert_close(mouth, (after + warm)[:, :, 28:36, 20:44], atol=0.03, rtol=0)
+    torch.testing.assert_close(result[:, :, :12], photo[:, :, :12], atol=1e-3, rtol=0)
 
 
 def test_the_generators_restlessness_is_left_out() -> None:
