@@ -111,6 +111,8 @@ def attribute_figures(held: HeldOut, name: str, *, masked: bool = False) -> dict
     base = held.select(masked=masked) & ~np.isnan(labels)
     if name == "mask":
         base = (held.select("facemask") | held.select(masked=True)) & ~np.isnan(labels)
+    if not base.any():
+        return {"groups": {}}
     for dataset in ("utkface", "celeba10k", "genki4k", "lfw", "facemask"):
         positions = np.flatnonzero(base & (held.table.dataset[held.rows] == dataset))
         if len(positions) and (name != "mask" or dataset == "facemask"):
@@ -288,7 +290,7 @@ def report(network: PerceptionNetwork, table: FaceTable) -> tuple[dict[str, Any]
     if held.select(masked=True).any():
         behind = ("eyeglasses", "male", "hat", "smile", "makeup")
         figures["behind_drawn_masks"] = {"age": age_figures(held, masked=True)["all"]} | {
-            name: attribute_figures(held, name, masked=True)["all"] for name in behind if name in names
+            name: attribute_figures(held, name, masked=True).get("all") for name in behind if name in names
         }
     figures["bars"] = list(bars(figures))
     return figures, held
