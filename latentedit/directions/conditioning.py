@@ -63,7 +63,7 @@ class Conditions:
     own: str
     metric: np.ndarray | None = None
     tolerance: float = 0.15
-    least: float = 0.3
+    least: float = 0.5
     keep: float = 0.7
 
     def project(self, start: np.ndarray, names: tuple[str, ...]) -> tuple[np.ndarray, float]:
