@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "activation.h"
+#include "half.h"
 
 #define LE_API extern "C" __attribute__((visibility("default")))
 
@@ -13,35 +14,17 @@ namespace latentedit {
 
 enum Dtype { F32, F16, BF16, F64 };
 
-struct bfloat16 { uint16_t bits; };
-
 inline float load(float x) { return x; }
 inline double load(double x) { return x; }
-inline float load(_Float16 x) { return static_cast<float>(x); }
-inline float load(bfloat16 x) {
-    const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
-    float y;
-    std::memcpy(&y, &bits, 4);
-    return y;
-}
-
 inline void store(float& to, float x) { to = x; }
 inline void store(double& to, double x) { to = x; }
-inline void store(_Float16& to, float x) { to = static_cast<_Float16>(x); }
-inline void store(bfloat16& to, float x) {  // round to nearest even; NaN stays NaN
-    uint32_t bits;
-    std::memcpy(&bits, &x, 4);
-    const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    to.bits = static_cast<uint16_t>(x != x ? 0x7fc0 : rounded);
-}
-
 template <class T> using Arith = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
 // Calls f with a null pointer of the element type that `dtype` names; false for an unknown one.
 template <class F> bool with_dtype(int dtype, F&& f) {
     switch (dtype) {
         case F32: f(static_cast<float*>(nullptr)); return true;
-        case F16: f(static_cast<_Float16*>(nullptr)); return true;
+        case F16: f(static_cast<float16*>(nullptr)); return true;
         case BF16: f(static_cast<bfloat16*>(nullptr)); return true;
         case F64: f(static_cast<double*>(nullptr)); return true;
     }

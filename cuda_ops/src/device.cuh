@@ -18,6 +18,7 @@
     (kernel<<<static_cast<unsigned>(grid), block, 0, reinterpret_cast<cudaStream_t>(stream)>>>(__VA_ARGS__), \
      static_cast<int>(cudaGetLastError()))
 #else
+#include "half.h"
 #define LE_DEVICE inline
 #define LE_KERNEL static
 #define __launch_bounds__(...)
@@ -48,21 +49,8 @@ LE_DEVICE float load(BFloat x) { return __bfloat162float(x); }
 LE_DEVICE void store(Half& to, float x) { to = __float2half_rn(x); }
 LE_DEVICE void store(BFloat& to, float x) { to = __float2bfloat16_rn(x); }
 #else
-using Half = _Float16;
-struct BFloat { uint16_t bits; };
-inline float load(Half x) { return static_cast<float>(x); }
-inline float load(BFloat x) {
-    const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
-    float y;
-    std::memcpy(&y, &bits, 4);
-    return y;
-}
-inline void store(Half& to, float x) { to = static_cast<Half>(x); }
-inline void store(BFloat& to, float x) {
-    uint32_t bits;
-    std::memcpy(&bits, &x, 4);
-    to.bits = static_cast<uint16_t>(x != x ? 0x7fc0 : (bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
+using Half = float16;
+using BFloat = bfloat16;
 #endif
 LE_DEVICE float load(float x) { return x; }
 LE_DEVICE void store(float& to, float x) { to = x; }
