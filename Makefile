@@ -37,7 +37,7 @@ lint: $(DEVELOPMENT) layout
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 pytest: $(DEVELOPMENT)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
 
 # The package as it is installed, with cuda_ops/ and directions/ in their places, for tools that read sources.
 layout: $(DEVELOPMENT)

@@ -120,7 +120,7 @@ def direction_sheet(model: Model, seed: int = 4) -> Image.Image:
         moved = torch.cat([start + direction.displacement(start, stop * spread) for stop in stops])
         rows.append(to_pil(synthesis(moved)))
         names.append(name)
-    return contact_sheet(rows, rows=names, columns=[f"{stop:+d}" for stop in stops], cell=96)
+    return contact_sheet(rows, rows=names, columns=[f"{stop:+d}" for stop in stops], cell=64)
 
 
 def table(figures: dict[str, Any]) -> str:

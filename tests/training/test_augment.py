@@ -47,7 +47,7 @@ def test_quarter_turns_are_rot90() -> None:
     out = AugmentPipe(AugmentConfig(**{**NEUTRAL.__dict__, "rotations90": True}), p=1.0)(images)
     for row, image in zip(out, images, strict=True):
         errors = [(row - image.rot90(k, [1, 2]))[:, 4:-4, 4:-4].abs().max() for k in range(4)]
-        assert min(errors) < 0.02
+        assert min(errors) < 0.05
 
 
 def test_hue_rotation_keeps_grey_and_length() -> None:
