@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -51,11 +52,13 @@ def test_report(benchmark: ModuleType, tmp_path: Path) -> None:
     assert report["limits"]["bytes/s"] > 1e8
 
 
-def test_peak_memory_counts_what_a_step_needs(benchmark: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    config = GeneratorConfig(resolution=128, w_dim=16, channel_base=2048, channel_max=16)
-    benchmark._print_memory_of("usual", benchmark.make_network(config, "cpu"), 4, "cpu")
+def test_peak_memory_counts_what_a_step_needs(root: Path) -> None:
+    size = ["--resolution", "128", "--channel-base", "2048", "--batch", "4", "--device", "cpu"]
+    # A process of its own, as the benchmark itself does: an allocator that is warm already hides the peak.
+    command = [sys.executable, str(root / "scripts" / "benchmark.py"), "--memory-of", "usual", *size]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     layer = 4 * 16 * 128 * 128 * 4  # bytes of the activations that the last layers keep for the backward pass
-    assert 2 * layer < int(capsys.readouterr().out) < 100 * layer
+    assert 2 * layer < int(done.stdout.split()[-1]) < 200 * layer
 
 
 def test_variants_take_turns(benchmark: ModuleType) -> None:
