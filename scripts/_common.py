@@ -8,12 +8,14 @@ from pathlib import Path
 
 import click
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from latentedit.files import atomic_path
 from latentedit.images import to_pil
 from latentedit.media import contact_sheet
 from latentedit.networks.perception import PerceptionNetwork
+from latentedit.training.face_teacher import DlibFaceNetwork, tight_chips
 from latentedit.training.state import MetricsFile
 
 
@@ -56,14 +58,27 @@ def save_grid(path: Path, images: Tensor, columns: int) -> None:
         contact_sheet(rows).save(temporary)
 
 
-def perception_losses(network: PerceptionNetwork) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Perceptual and identity distance of rebuilt to real photos, [N] each, differentiable in the rebuilt ones."""
+def perception_losses(
+    network: PerceptionNetwork, teacher: DlibFaceNetwork | None = None
+) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Perceptual and identity distance of rebuilt to real photos, [N] each, differentiable in the rebuilt ones.
+
+    With dlib's network for ``teacher``, its distance joins the identity's for every second row: the gradient of one
+    network alone finds changes that fool that network.
+    """
     network = network.eval().requires_grad_(False)
 
     def perceive(rebuilt: Tensor, photos: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
             real = network.perceive(photos)
         seen = network.perceive(rebuilt)
-        return network.perceptual_distance(seen, real), network.identity_distance(seen, real)
+        identity = network.identity_distance(seen, real)
+        if teacher is not None:
+            with torch.no_grad():
+                wanted = teacher(tight_chips(photos[::2]))
+            found = teacher(tight_chips(rebuilt[::2]))
+            judged = (found - wanted).square().sum(dim=1).add(1e-6).sqrt()
+            identity = identity + F.pad(judged[:, None], (0, 1)).reshape(-1)[: len(photos)]
+        return network.perceptual_distance(seen, real), identity
 
     return perceive

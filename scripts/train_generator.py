@@ -31,6 +31,7 @@ from latentedit.training.adversarial import AdversarialConfig, AdversarialTraine
 from latentedit.training.autoencoder import AutoencoderConfig
 from latentedit.training.data import FaceCrops
 from latentedit.training.export import export_model
+from latentedit.training.face_teacher import DlibFaceNetwork
 from latentedit.training.latent_fit import LatentFitConfig
 from latentedit.training.stages import (
     Networks,
@@ -155,8 +156,10 @@ def adversarial_command(
         accumulate=accumulate,
         r1_gamma=gamma if gamma is not None else max(0.0002 * size**2 / (batch * fabric.world_size), 0.5),
     )
-    perceive = None
-    if not plain:
+    perceive = perception_network = None
+    if plain:
+        settings = replace(settings, patch_weight=0.0, feature_weight=0.0)
+    else:
         # The photos' gradients are steadier than the adversary's: small steps with momentum keep the reconstructions.
         settings = replace(
             settings,
@@ -164,10 +167,13 @@ def adversarial_command(
             discriminator_learning_rate=1.5e-3,
             encoder_learning_rate=1.5e-4,
             beta1=0.5,
-            reconstruction=ReconstructionConfig(adversarial=0.3),
+            reconstruction=ReconstructionConfig(),
         )
-        perceive = perception_losses(load_model(_model(perception), device=fabric.device).require("perception"))
-    trainer = adversarial_trainer(config, settings, fabric, start=_start(config, plain), perceive=perceive)
+        perception_network = load_model(_model(perception), device=fabric.device).require("perception")
+        perceive = perception_losses(perception_network, DlibFaceNetwork(dtype=torch.bfloat16).to(fabric.device))
+    trainer = adversarial_trainer(
+        config, settings, fabric, start=_start(config, plain), perceive=perceive, perception=perception_network
+    )
     faces = FaceCrops(data, size)
     metrics = MetricsFile(run / "adversarial.jsonl")
     while trainer.images < images:

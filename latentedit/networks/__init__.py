@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from latentedit.networks.config import DiscriminatorConfig, EncoderConfig, GeneratorConfig
-from latentedit.networks.discriminator import Discriminator
+from latentedit.networks.discriminator import Discriminator, FeatureDiscriminator, PatchDiscriminator
 from latentedit.networks.encoder import Encoder
 from latentedit.networks.generator import Generator, fingerprint
 from latentedit.networks.mapping import MappingNetwork
@@ -15,9 +15,11 @@ __all__ = [
     "DiscriminatorConfig",
     "Encoder",
     "EncoderConfig",
+    "FeatureDiscriminator",
     "Generator",
     "GeneratorConfig",
     "MappingNetwork",
+    "PatchDiscriminator",
     "Perception",
     "PerceptionConfig",
     "PerceptionNetwork",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from latentedit.cuda_ops import downsample2d, setup_filter
 from latentedit.networks.config import DiscriminatorConfig
 from latentedit.networks.layers import Conv2dLayer, FullyConnectedLayer
 from latentedit.networks.mapping import MappingNetwork
+from latentedit.networks.perception import PerceptionNetwork
 
 
 class DiscriminatorBlock(nn.Module):
@@ -115,3 +118,66 @@ class Discriminator(nn.Module):
         cmap = self.mapping(None, c) if self.config.c_dim > 0 else None
         assert x is not None
         return self.b4(x, image, cmap)
+
+
+class PatchDiscriminator(nn.Module):
+    """Judge the texture of patches of 18 px (PatchGAN, Isola et al. 2017, section 3.2): [N,3,R,R] -> logits [N,1,R/4,R/4].
+
+    Three further input channels hold what a 3x3 mean takes from the image, amplified by ``detail``: blur is then plain
+    from the first update, where a network that sees the image alone takes tens of thousands of photos to notice it.
+    """
+
+    def __init__(self, channels: int = 48, detail: float = 4.0) -> None:
+        super().__init__()
+        self.detail = detail
+        self.body = nn.Sequential(
+            nn.Conv2d(6, channels, 4, 2, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(channels, 2 * channels, 4, 2, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(2 * channels, 2 * channels, 3, 1, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(2 * channels, 1, 1),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        blurred = F.avg_pool2d(images, 3, 1, 1, count_include_pad=False)
+        return self.body(torch.cat([images, self.detail * (images - blurred)], dim=1))
+
+
+class FeatureDiscriminator(nn.Module):
+    """Judge what a frozen perception network sees (Projected GANs, Sauer et al. 2021): [N,3,R,R] -> logits [N,M].
+
+    Fixed random projections mix the channels of every feature map (section 3.2 there), so that no single feature tells;
+    small heads of spectral norm judge each place. The perception network is not part of the state.
+    """
+
+    def __init__(self, network: PerceptionNetwork, width: int = 64) -> None:
+        super().__init__()
+        self._network = (network,)
+        self.mixes, self.heads = nn.ModuleList(), nn.ModuleList()
+        for channels in network.config.widths:
+            mix = nn.Conv2d(channels, width, 1, bias=False)
+            nn.init.orthogonal_(mix.weight)
+            self.mixes.append(mix)
+            head = nn.Sequential(
+                spectral_norm(nn.Conv2d(width, width, 3, 1, 1)),
+                nn.LeakyReLU(0.2),
+                spectral_norm(nn.Conv2d(width, width, 3, 1, 1)),
+                nn.LeakyReLU(0.2),
+                spectral_norm(nn.Conv2d(width, 1, 1)),
+            )
+            self.heads.append(head)
+
+    def requires_grad_(self, requires_grad: bool = True) -> FeatureDiscriminator:
+        """Switch the heads; the projections stay as they are."""
+        self.heads.requires_grad_(requires_grad)
+        self.mixes.requires_grad_(False)
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = []
+        for x, mix, head in zip(self._network[0].maps(images), self.mixes, self.heads, strict=True):
+            x = x / (x.square().mean(dim=1, keepdim=True) + 1e-4).sqrt()
+            logits.append(head(mix(x)).flatten(1))
+        return torch.cat(logits, dim=1)

@@ -9,7 +9,7 @@ because R1 and path length differentiate through the networks twice.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from latentedit.networks import Discriminator, Encoder, Generator
 from latentedit.training.augment import AdaptiveProbability, AugmentConfig, AugmentPipe
@@ -45,7 +45,8 @@ class AdversarialConfig:
     """Settings of adversarial training.
 
     ``batch_size`` is per process and update, taken in ``accumulate`` equal parts. ``r1_gamma``, ``ada_speed_images``
-    and ``ema_images`` follow stylegan2-ada's heuristics. Intervals of 0 switch a regulariser off.
+    and ``ema_images`` follow stylegan2-ada's heuristics. Intervals of 0 switch a regulariser off. ``patch_weight`` and
+    ``feature_weight`` weigh the further discriminators, of texture and of perception features, against the first.
     """
 
     batch_size: int = 16
@@ -63,6 +64,9 @@ class AdversarialConfig:
     ada_target: float | None = 0.6
     ada_interval: int = 4
     ada_speed_images: float = 100_000
+    patch_weight: float = 1.0
+    patch_gamma: float = 0.05
+    feature_weight: float = 1.0
     seed: int = 0
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     reconstruction: ReconstructionConfig | None = None
@@ -72,6 +76,7 @@ class AdversarialTrainer:
     """Networks, averages, optimisers, and the regularisers' state of a run.
 
     Args:
+        judges: further discriminators of images by name, "patches" and "features".
         generator, discriminator: trained in place; ``average`` is the generator's weight EMA.
         encoder: joins when the config has a ``reconstruction``.
         perceive: maps rebuilt and real photos to perceptual and identity distances, [N] each; None leaves both out.
@@ -86,6 +91,7 @@ class AdversarialTrainer:
         *,
         encoder: Encoder | None = None,
         critic: LatentCritic | None = None,
+        judges: Mapping[str, nn.Module] | None = None,
         perceive: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
     ) -> None:
         self.config = config
@@ -96,6 +102,7 @@ class AdversarialTrainer:
         self.discriminator = discriminator.to(device)
         self.encoder = None if encoder is None else encoder.to(device)
         self.critic = LatentCritic(generator.w_dim).to(device) if critic is None else critic.to(device)
+        self.judges = nn.ModuleDict(judges or {}).to(device)
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         self.encoder_average = None if encoder is None else copy.deepcopy(encoder).eval().requires_grad_(False)
         self.augment = AugmentPipe(config.augment).to(device)
@@ -123,6 +130,10 @@ class AdversarialTrainer:
         judges = [{"params": list(self.discriminator.parameters()), "lr": config.discriminator_learning_rate}]
         if self.encoder is not None:
             judges.append({"params": list(self.critic.parameters()), "lr": config.discriminator_learning_rate / 2})
+        judges += [
+            {"params": [p for p in judge.parameters() if p.requires_grad], "lr": config.discriminator_learning_rate / 4}
+            for judge in self.judges.values()
+        ]
         return {"g": adam(groups, config.path_length_interval), "d": adam(judges, config.r1_interval)}
 
     @property
@@ -140,7 +151,7 @@ class AdversarialTrainer:
         }
         if self.encoder is not None:
             named |= {"encoder": self.encoder, "encoder_ema": self.encoder_average}
-        return named
+        return named | dict(self.judges)
 
     def sample_ws(self, count: int, *, mix: bool = True) -> Tensor:
         """Latents [count, L, D] of fresh z; ``mix`` crosses a share of them at a random layer and moves ``w_avg``."""
@@ -166,13 +177,12 @@ class AdversarialTrainer:
         return losses
 
     def _update_generator(self, parts: tuple[Tensor, ...]) -> dict[str, float]:
-        self.discriminator.requires_grad_(False)
-        self.critic.requires_grad_(False)
+        self._judges_learn(False)
         losses: dict[str, float] = {}
         for photos in parts:
             with self.fabric.autocast():
                 fake = self.generator.synthesis(self.sample_ws(len(photos)), noise_mode="random")
-                loss = generator_loss(self.discriminator(self.augment(fake)).float())
+                loss = self._fooled(fake)
                 losses["g"] = float(loss.detach())
                 if self.encoder is not None and self.config.reconstruction is not None:
                     terms = self._reconstruction(photos)
@@ -187,9 +197,22 @@ class AdversarialTrainer:
             (penalty * self.config.path_length_weight * interval).backward()
             losses["path_length"] = float(penalty.detach())
         self._apply("g")
-        self.discriminator.requires_grad_(True)
-        self.critic.requires_grad_(True)
+        self._judges_learn(True)
         return losses
+
+    def _judges_learn(self, learn: bool) -> None:
+        for judge in (self.discriminator, self.critic, *self.judges.values()):
+            judge.requires_grad_(learn)
+
+    def _fooled(self, images: Tensor) -> Tensor:
+        """The generator's loss on ``images`` by all discriminators of images."""
+        loss = generator_loss(self.discriminator(self.augment(images)).float())
+        for name, judge in self.judges.items():
+            loss = loss + self._weight(name) * generator_loss(judge(images).float())
+        return loss
+
+    def _weight(self, judge: str) -> float:
+        return {"patches": self.config.patch_weight, "features": self.config.feature_weight}[judge]
 
     def _reconstruction(self, photos: Tensor) -> dict[str, Tensor]:
         """Terms of the joint objective, named as the fields of `ReconstructionConfig`."""
@@ -199,7 +222,7 @@ class AdversarialTrainer:
         terms = {
             "mse": F.mse_loss(rebuilt.float(), photos),
             "gradient": gradient_error(rebuilt.float(), photos).mean(),
-            "adversarial": generator_loss(self.discriminator(self.augment(rebuilt)).float()),
+            "adversarial": self._fooled(rebuilt),
             "offset": offsets.square().sum(dim=2).mean(),
             "latent_critic": generator_loss(self.critic(base)),
         }
@@ -217,6 +240,10 @@ class AdversarialTrainer:
                 real_logits = self.discriminator(self.augment(photos)).float()
                 loss = discriminator_loss(real_logits, self.discriminator(self.augment(fake)).float())
                 losses["d"] = float(loss.detach())
+                for name, judge in self.judges.items():
+                    own = discriminator_loss(judge(photos).float(), judge(fake).float())
+                    losses[name] = float(own.detach())
+                    loss = loss + own
                 if base is not None:
                     with torch.no_grad():
                         w = self.sample_ws(len(base), mix=False)[:, 0]
@@ -228,6 +255,10 @@ class AdversarialTrainer:
             penalty = r1_penalty(self.discriminator, parts[0])
             (penalty * self.config.r1_gamma / 2 * interval).backward()
             losses["r1"] = float(penalty.detach())
+            if "patches" in self.judges:
+                penalty = r1_penalty(self.judges["patches"], parts[0])
+                (penalty * self.config.patch_gamma / 2 * interval).backward()
+                losses["r1_patches"] = float(penalty.detach())
         self._apply("d")
         self._adapt(len(parts[0]) * len(parts))
         return losses | {"p": float(self.augment.p)}

@@ -103,6 +103,20 @@ class DlibFaceNetwork(nn.Module):
         return x.float().mean(dim=[2, 3]) @ self.last
 
 
+_CHIP_SIDE, _CHIP_CENTRE = 1.24, 0.593  # of a tight crop: means over 400 held-out crops, deviations 0.05 and 0.015
+
+
+def tight_chips(crops: Tensor) -> Tensor:
+    """Chips [N,3,150,150] in [0,255] of tight crops [N,3,R,R] in [-1,1], differentiable, for want of landmarks.
+
+    Every crop gets the mean of the frames that dlib would give it; what lies beyond is mirrored.
+    """
+    frame = torch.tensor([[_CHIP_SIDE, 0, 0], [0, _CHIP_SIDE, 2 * _CHIP_CENTRE - 1]], device=crops.device)
+    grid = F.affine_grid(frame.expand(len(crops), 2, 3), [len(crops), 3, CHIP, CHIP], align_corners=False)
+    chips = F.grid_sample(crops.float(), grid, padding_mode="reflection", align_corners=False)
+    return (chips + 1) * 127.5
+
+
 def face_chip(crop: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """dlib's chip uint8 [150,150,3] of an aligned ``crop`` uint8 [R,R,3] with ``landmarks`` [68,2] in its pixels.
 

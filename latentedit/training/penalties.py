@@ -18,11 +18,11 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
 
 
 def r1_penalty(discriminator: nn.Module, real: Tensor) -> Tensor:
-    """Squared gradient norm of the logits with respect to real images (Mescheder et al. 2018, eq. 9), mean over N."""
+    """Squared gradient norm of the logits with respect to real images (Mescheder et al. 2018, eq. 9), mean over logits."""
     real = real.detach().requires_grad_(True)
     logits = discriminator(real)
     (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
-    return gradient.square().sum(dim=[1, 2, 3]).mean()
+    return gradient.square().sum() / logits.numel()
 
 
 class PathLengthPenalty(nn.Module):

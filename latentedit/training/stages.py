@@ -7,7 +7,7 @@ stage starts from the file of the one before, or goes on from its own; `export` 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,11 @@ from latentedit.networks import (
     DiscriminatorConfig,
     Encoder,
     EncoderConfig,
+    FeatureDiscriminator,
     Generator,
     GeneratorConfig,
+    PatchDiscriminator,
+    PerceptionNetwork,
 )
 from latentedit.training.adversarial import AdversarialConfig, AdversarialTrainer
 from latentedit.training.autoencoder import Autoencoder, AutoencoderConfig
@@ -30,6 +33,9 @@ from latentedit.training.data import FaceCrops, training_batch
 from latentedit.training.grow import grow_discriminator, grow_generator
 from latentedit.training.latent_fit import LatentCritic, LatentFit, LatentFitConfig
 from latentedit.training.state import load_state, save_state
+
+JUDGES = ("patches", "features")
+"""Discriminators beside StyleGAN's own."""
 
 Progress = tuple[int, dict[str, float]]
 """Images (or steps) done so far, and the losses of the latest update."""
@@ -53,12 +59,19 @@ class RunConfig:
 
 @dataclass
 class Networks:
-    """What a stage leaves behind: weight averages, and the discriminator once there is one."""
+    """What a stage leaves behind: weight averages, and the discriminators once there are any."""
 
     generator: Generator
     encoder: Encoder | None = None
     discriminator: Discriminator | None = None
     critic: LatentCritic | None = None
+    judges: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    """States of the further discriminators, by name."""
+
+    @property
+    def modules(self) -> dict[str, torch.nn.Module]:
+        """The networks that there are, by name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, torch.nn.Module)}
 
 
 def autoencode(run: RunConfig, faces: FaceCrops, images: int, config: AutoencoderConfig) -> Iterator[Progress]:
@@ -120,8 +133,12 @@ def adversarial_trainer(
     *,
     start: Networks | None = None,
     perceive: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+    perception: PerceptionNetwork | None = None,
 ) -> AdversarialTrainer:
-    """A trainer that goes on from ``adversarial.pt``, else from ``start``, else from random weights."""
+    """A trainer that goes on from ``adversarial.pt``, else from ``start``, else from random weights.
+
+    ``perception`` is what the discriminator of features looks through; without it there is none.
+    """
     torch.manual_seed(config.seed)
     start = start or Networks(Generator(run.generator))
     encoder = start.encoder if config.reconstruction is not None else None
@@ -135,12 +152,28 @@ def adversarial_trainer(
         # Batch norm stays at its settled statistics: the average then renders what the trained weights do.
         encoder=None if encoder is None else encoder.requires_grad_(True).eval().to(memory_format=torch.channels_last),  # pyright: ignore[reportCallIssue]
         critic=start.critic,
+        judges=_judges(config, start, perception),
         perceive=perceive,
     )
     path = run.path("adversarial")
     if path.exists():
         trainer.load(path)
     return trainer
+
+
+def _judges(
+    config: AdversarialConfig, start: Networks, perception: PerceptionNetwork | None
+) -> dict[str, torch.nn.Module]:
+    """The further discriminators that the configuration weighs, as ``start`` has them where it does."""
+    judges: dict[str, torch.nn.Module] = {}
+    if config.patch_weight > 0:
+        judges["patches"] = PatchDiscriminator()
+    if config.feature_weight > 0 and perception is not None:
+        judges["features"] = FeatureDiscriminator(perception)
+    for name, judge in judges.items():
+        if name in start.judges:
+            judge.load_state_dict(start.judges[name])
+    return judges
 
 
 def adversarial(run: RunConfig, trainer: AdversarialTrainer, faces: FaceCrops, images: int) -> Iterator[Progress]:
@@ -163,11 +196,9 @@ def save_start(run: RunConfig, networks: Networks, *, dtype: torch.dtype = torch
 
     ``dtype`` float16 halves a file that is to be kept.
     """
-    held = {name: module for name, module in vars(networks).items() if module is not None}
-    save_state(
-        run.path("start"),
-        {name: {key: value.to(dtype) for key, value in m.state_dict().items()} for name, m in held.items()},
-    )
+    states = {name: module.state_dict() for name, module in networks.modules.items()} | networks.judges
+    halved = {name: {key: value.to(dtype) for key, value in state.items()} for name, state in states.items()}
+    save_state(run.path("start"), halved)
 
 
 def start_networks(run: RunConfig) -> Networks:
@@ -180,8 +211,9 @@ def start_networks(run: RunConfig) -> Networks:
         networks.discriminator = Discriminator(run.discriminator)
     if "critic" in state:
         networks.critic = LatentCritic(run.generator.w_dim)
-    for name, weights in state.items():
-        getattr(networks, name).load_state_dict(weights)
+    for name, module in networks.modules.items():
+        module.load_state_dict(state[name])
+    networks.judges = {name: state[name] for name in JUDGES if name in state}
     return networks
 
 
@@ -206,6 +238,7 @@ def adversarial_networks(run: RunConfig, *, average: bool = True) -> Networks:
         networks.encoder.load_state_dict(state["encoder" + suffix])
         networks.critic = LatentCritic(run.generator.w_dim)
         networks.critic.load_state_dict(state["critic"])
+    networks.judges = {name: state[name] for name in JUDGES if name in state}
     return networks
 
 
