@@ -10,10 +10,8 @@ Environment: ``LATENTEDIT_CACHE`` (folder), ``LATENTEDIT_CUDA_ARCHS`` (such as `
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from latentedit.cuda_ops import toolchain
 from latentedit.errors import BackendError
 
 Target = Literal["cpu", "cuda"]
@@ -62,14 +61,14 @@ class Plan:
     @property
     def library(self) -> Path:
         """Where the finished library lies, or will lie: sources, machine, and compiler are in its name."""
-        tools = _digest(self.compiler, self.version, *self.compile_flags, *self.link_flags)
+        tools = toolchain.digest(self.compiler, self.version, *self.compile_flags, *self.link_flags)
         return cache_folder() / f"latentedit_{self.target}-{source_key(self.target)}-{self.machine}-{tools}.so"
 
 
 def source_key(target: Target) -> str:
     """12 hex digits that change with any of the sources of ``target``."""
     sources = sorted({*_files(_PATTERNS[target]), *SOURCES.glob("*.h"), *SOURCES.glob("*.cuh")})
-    return _digest(*(f"{path.name}\0{path.read_text()}" for path in sources))
+    return toolchain.digest(*(f"{path.name}\0{path.read_text()}" for path in sources))
 
 
 def cache_folder() -> Path:
@@ -94,19 +93,18 @@ def plan(target: Target, architectures: Sequence[str] | None = None) -> Plan:
         BackendError: no compiler, or no GPU architecture to compile for.
     """
     if target == "cpu":
-        compiler = _find_compiler()
+        compiler = toolchain.find_compiler()
         flags = (*CXX_FLAGS, "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native")
-        return Plan(
-            "cpu", compiler, _version(compiler), flags, ("-shared", "-pthread"), _cpu(), _files(_PATTERNS["cpu"])
-        )
-    compiler = _find_nvcc()
-    archs = tuple(architectures or _architectures())
+        version, sources = toolchain.compiler_version(compiler), _files(_PATTERNS["cpu"])
+        return Plan("cpu", compiler, version, flags, ("-shared", "-pthread"), toolchain.cpu_key(), sources)
+    compiler = toolchain.find_nvcc()
+    archs = tuple(architectures or toolchain.architectures())
     generate = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in archs]
     generate.append(f"-gencode=arch=compute_{archs[-1]},code=compute_{archs[-1]}")  # newer GPUs translate this one
     return Plan(
         "cuda",
         compiler,
-        _version(compiler),
+        toolchain.compiler_version(compiler),
         (*NVCC_FLAGS, *generate),
         ("-shared", "--cudart=static"),
         ".".join(archs),
@@ -148,9 +146,9 @@ def _built_elsewhere(target: Target) -> Path | None:
     """A library of these very sources for this machine, built ahead of time by a compiler that is gone since."""
     for library in sorted(cache_folder().glob(f"latentedit_{target}-{source_key(target)}-*.so")):
         machine = library.stem.split("-")[2]
-        if target == "cpu" and machine == _cpu():
+        if target == "cpu" and machine == toolchain.cpu_key():
             return library
-        if target == "cuda" and _present() and set(_present()) <= set(machine.split(".")):
+        if target == "cuda" and toolchain.present() and set(toolchain.present()) <= set(machine.split(".")):
             return library
     return None
 
@@ -162,7 +160,7 @@ def _compile(what: Plan) -> None:
     try:
         made = Path(folder) / "kernels.so"
         (Path(folder) / "build.ninja").write_text(_ninja_file(what, made.name))
-        done = subprocess.run([_find_ninja(), "-C", folder], capture_output=True, text=True, check=False)
+        done = subprocess.run([toolchain.find_ninja(), "-C", folder], capture_output=True, text=True, check=False)
         if done.returncode != 0 or not made.exists():
             raise BackendError(
                 f"The {what.target} kernels did not compile with {what.compiler!r}:\n"
@@ -217,79 +215,6 @@ def _files(pattern: str) -> tuple[Path, ...]:
     return found
 
 
-def _find_compiler() -> str:
-    for name in filter(None, [os.environ.get("CXX"), "c++", "g++", "clang++"]):
-        if shutil.which(name):
-            return name
-    raise BackendError(
-        "No C++ compiler was found (c++, g++, clang++).", "Install one (apt-get install g++) or name it in CXX."
-    )
-
-
-def _find_nvcc() -> str:
-    homes = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH")]
-    for candidate in [*(f"{home}/bin/nvcc" for home in homes if home), "nvcc", "/usr/local/cuda/bin/nvcc"]:
-        found = shutil.which(candidate)
-        if found:
-            return found
-    raise BackendError("No CUDA compiler (nvcc) was found.", "Install the CUDA toolkit or name it in CUDA_HOME.")
-
-
-def _find_ninja() -> str:
-    beside = Path(sys.executable).with_name("ninja")
-    found = str(beside) if beside.exists() else shutil.which("ninja")
-    if found is None:
-        raise BackendError("ninja was not found.", "Install it: pip install ninja.")
-    return found
-
-
-def _version(compiler: str) -> str:
-    try:
-        done = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise BackendError(f"{compiler!r} cannot be run: {error.strerror}.", "Name another compiler.") from error
-    return done.stdout.strip()
-
-
-def _cpu() -> str:
-    """What ``-march=native`` depends on: a cache in a shared home may serve machines with different CPUs."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return _digest(platform.machine(), platform.processor())
-    wanted = ("flags", "Features", "model", "cpu family", "CPU part")
-    facts = {line.split(":", 1)[0].strip(): line for line in lines if line.split(":", 1)[0].strip() in wanted}
-    return _digest(platform.machine(), *facts.values())
-
-
-def _architectures() -> tuple[str, ...]:
-    named = os.environ.get("LATENTEDIT_CUDA_ARCHS", "")
-    found = sorted({a.replace(".", "").removeprefix("sm_") for a in re.split(r"[;,\s]+", named) if a}, key=_arch_order)
-    found = found or _present()
-    if not found:
-        raise BackendError("There is no GPU to compile for.", 'Set LATENTEDIT_CUDA_ARCHS, such as "75;90".')
-    bad = [a for a in found if not re.fullmatch(r"\d+[af]?", a)]
-    if bad:
-        raise BackendError(f"{bad[0]!r} is no GPU architecture.", 'Write LATENTEDIT_CUDA_ARCHS as in "75;90".')
-    return tuple(found)
-
-
-def _present() -> list[str]:
-    """Compute capabilities of the GPUs of this machine, such as ["75", "90"]."""
-    import torch
-
-    capabilities = {torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())}
-    return [f"{major}{minor}" for major, minor in sorted(capabilities)]
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
-
-
-def _arch_order(arch: str) -> int:
-    return int(re.sub(r"\D", "", arch) or 0)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build the named targets (default: cpu, and cuda where nvcc is) and say where they lie; 1 on a failure."""
     parser = argparse.ArgumentParser(prog="python -m latentedit.cuda_ops.build", description=main.__doc__)
@@ -300,12 +225,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = set(options.targets) - {"cpu", "cuda"}
     if unknown:
         parser.error(f"unknown target {sorted(unknown)[0]!r}; choose cpu, cuda, or both")
-    targets: list[Target] = options.targets or ["cpu", *(["cuda"] if shutil.which("nvcc") else [])]
-    archs = options.archs.replace(",", ";").split(";") if options.archs else None
+    targets: list[Target] = options.targets or ["cpu", *(["cuda"] if toolchain.has_nvcc() else [])]
     failed = 0
     for target in targets:
         begin = time.perf_counter()
         try:
+            archs = toolchain.parse_architectures(options.archs) if options.archs else None
             library = build(target, archs, force=options.force)
         except BackendError as error:
             print(f"Error: {error}", file=sys.stderr)

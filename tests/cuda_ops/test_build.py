@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from latentedit.cuda_ops import build
+from latentedit.cuda_ops import build, toolchain
 from latentedit.errors import BackendError
 
 COMPILER = """#!/bin/sh
@@ -68,7 +68,7 @@ def test_key_follows_compiler_sources_machine_and_architectures(
     names = [build.plan("cpu").library]
     (compiler / "version").write_text("stand-in 2.0\n")
     names.append(build.plan("cpu").library)
-    monkeypatch.setattr(build, "_cpu", lambda: "another")
+    monkeypatch.setattr(toolchain, "cpu_key", lambda: "another")
     names.append(build.plan("cpu").library)
     sources = tmp_path / "src"
     sources.mkdir()
@@ -78,7 +78,7 @@ def test_key_follows_compiler_sources_machine_and_architectures(
     assert build.plan("cpu").library == names[-1]
     (sources / "activation.h").write_text((sources / "activation.h").read_text() + "// changed\n")
     names.append(build.plan("cpu").library)
-    monkeypatch.setattr(build, "_find_nvcc", lambda: str(compiler / "c++"))
+    monkeypatch.setattr(toolchain, "find_nvcc", lambda: str(compiler / "c++"))
     names += [build.plan("cuda", ["75"]).library, build.plan("cuda", ["75", "90"]).library]
     assert len(set(names)) == len(names)
 
@@ -132,30 +132,30 @@ def test_failure_tells_what_the_compiler_said(compiler: Path) -> None:
 
 
 def test_without_a_compiler_a_ready_library_serves(compiler: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build.shutil, "which", lambda name: None)
+    monkeypatch.setattr(toolchain.shutil, "which", lambda name: None)
     with pytest.raises(BackendError, match=r"No C\+\+ compiler was found .*apt-get install g\+\+"):
         build.build("cpu")
     monkeypatch.undo()
     monkeypatch.setenv("CXX", str(compiler / "c++"))
     monkeypatch.setenv("LATENTEDIT_CACHE", str(compiler.parent / "cache"))
     library = build.build("cpu")
-    monkeypatch.setattr(build.shutil, "which", lambda name: None)
+    monkeypatch.setattr(toolchain.shutil, "which", lambda name: None)
     assert build.build("cpu") == library
-    monkeypatch.setattr(build, "_cpu", lambda: "another")
+    monkeypatch.setattr(toolchain, "cpu_key", lambda: "another")
     with pytest.raises(BackendError, match=r"No C\+\+ compiler"):
         build.build("cpu")
 
 
 def test_ready_gpu_library_serves_the_gpus_it_was_built_for(compiler: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "_find_nvcc", lambda: str(compiler / "c++"))
+    monkeypatch.setattr(toolchain, "find_nvcc", lambda: str(compiler / "c++"))
     library = build.build("cuda", ["75", "90"])
 
     def missing() -> str:
         raise BackendError("No CUDA compiler.")
 
-    monkeypatch.setattr(build, "_find_nvcc", missing)
+    monkeypatch.setattr(toolchain, "find_nvcc", missing)
     for present, found in ((["90"], True), (["75", "90"], True), (["80"], False), ([], False)):
-        monkeypatch.setattr(build, "_present", lambda present=present: present)
+        monkeypatch.setattr(toolchain, "present", lambda present=present: present)
         if found:
             assert build.build("cuda") == library
         else:
@@ -166,19 +166,23 @@ def test_ready_gpu_library_serves_the_gpus_it_was_built_for(compiler: Path, monk
 @pytest.mark.parametrize(
     ("value", "expected"), [("75;90", ("75", "90")), ("9.0, sm_75", ("75", "90")), ("90a 80", ("80", "90a"))]
 )
-def test_architectures_by_environment(value: str, expected: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_architectures_by_environment(
+    value: str, expected: tuple[str, ...], compiler: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toolchain, "find_nvcc", lambda: str(compiler / "c++"))
     monkeypatch.setenv("LATENTEDIT_CUDA_ARCHS", value)
-    assert build._architectures() == expected
+    assert toolchain.architectures() == expected
+    assert build.plan("cuda").machine == ".".join(expected)
 
 
 def test_architectures_that_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LATENTEDIT_CUDA_ARCHS", "hopper")
     with pytest.raises(BackendError, match="'hopper' is no GPU architecture"):
-        build._architectures()
+        toolchain.architectures()
     monkeypatch.setenv("LATENTEDIT_CUDA_ARCHS", "")
-    monkeypatch.setattr(build, "_present", list)
+    monkeypatch.setattr(toolchain, "present", list)
     with pytest.raises(BackendError, match=r"no GPU to compile for\. Set LATENTEDIT_CUDA_ARCHS"):
-        build._architectures()
+        toolchain.architectures()
 
 
 def test_cache_that_cannot_be_written(compiler: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,6 +198,8 @@ def test_command(compiler: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (compiler / "broken").touch()
     assert build.main(["cpu", "--force"]) == 1
     assert "no such luck" in capsys.readouterr().err
+    assert build.main(["cuda", "--archs", "pascal"]) == 1
+    assert "'pascal' is no GPU architecture" in capsys.readouterr().err
     with pytest.raises(SystemExit) as refused:
         build.main(["tpu"])
     assert refused.value.code == 2
