@@ -20,6 +20,7 @@ from latentedit.errors import LatentEditError
 from latentedit.networks import Encoder, EncoderConfig
 from latentedit.training.data import FaceCrops
 from latentedit.training.encoder import EncoderTrainer, EncoderTrainingConfig
+from latentedit.training.face_teacher import DlibFaceNetwork
 from latentedit.training.state import MetricsFile
 
 
@@ -58,7 +59,8 @@ def main(
             encoder = Encoder(config).to(device)
             encoder.w_avg.copy_(loaded.generator.mapping.w_avg)
         settings = EncoderTrainingConfig(batch_size=batch)
-        perceive = None if loaded.perception is None else perception_losses(loaded.perception)
+        teacher = DlibFaceNetwork(dtype=torch.bfloat16).to(device)
+        perceive = None if loaded.perception is None else perception_losses(loaded.perception, teacher)
         trainer = EncoderTrainer(encoder, loaded.generator, settings, perceive)
         path = outdir / "encoder.pt"
         if path.exists():

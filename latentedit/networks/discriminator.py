@@ -121,7 +121,7 @@ class Discriminator(nn.Module):
 
 
 class PatchDiscriminator(nn.Module):
-    """Judge the texture of patches of 18 px (PatchGAN, Isola et al. 2017, section 3.2): [N,3,R,R] -> logits [N,1,R/4,R/4].
+    """Judge the texture of patches of 18 px (PatchGAN, Isola et al. 2017): [N,3,R,R] -> logits [N,1,R/4,R/4].
 
     Three further input channels hold what a 3x3 mean takes from the image, amplified by ``detail``: blur is then plain
     from the first update, where a network that sees the image alone takes tens of thousands of photos to notice it.

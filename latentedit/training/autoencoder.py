@@ -126,9 +126,8 @@ class Autoencoder:
 def standardise(generator: Generator, encoder: Encoder, faces: FaceCrops, *, images: int = 4096) -> None:
     """Settle an averaged encoder on ``faces``, in place, without changing what the pair renders.
 
-    Batch norm statistics are those of the raw weights and are measured again (precise batch norm, Wu & Johnson 2021).
-    The encoder's latents are then brought to mean `CENTRE` and unit variance in every coordinate, and the affine layers
-    of the synthesis network take up the difference.
+    Batch norm statistics are those of the raw weights and are measured again (precise batch norm, Wu & Johnson 2021),
+    and the latents are recentred.
     """
     chosen = np.random.default_rng(0).permutation(len(faces))[:images]
     chunks = [faces.tensor(rows) for rows in np.array_split(chosen, -(-len(chosen) // 64))]
@@ -140,13 +139,28 @@ def standardise(generator: Generator, encoder: Encoder, faces: FaceCrops, *, ima
     for chunk in chunks:
         encoder.parts(chunk)
     encoder.eval()
-    base = torch.cat([encoder.parts(chunk)[0] for chunk in chunks])
+    recentre(generator, encoder, torch.cat([encoder.parts(chunk)[0] for chunk in chunks]))
+
+
+@torch.no_grad()
+def recentre(generator: Generator, encoder: Encoder, base: Tensor) -> Tensor:
+    """Bring latents to mean `CENTRE` and unit variance in every coordinate without changing what the pair renders.
+
+    ``base`` [n, w_dim] are the encoder's latents of photos; returned as they are afterwards. The encoder's last layers
+    and the affine layers of the synthesis network take up the difference, in place.
+    """
     mean, std = base.mean(dim=0), base.std(dim=0).clamp_min(1e-8)
     encoder.base.weight.div_(std[:, None])
     assert encoder.base.bias is not None
     encoder.base.bias.sub_(mean).div_(std).add_(CENTRE)
+    if encoder.config.offsets:
+        layers = encoder.config.num_ws
+        encoder.offset.weight.div_(std.repeat(layers)[:, None])
+        assert encoder.offset.bias is not None
+        encoder.offset.bias.div_(std.repeat(layers))
     for layer in generator.synthesis.modules():
         affine = getattr(layer, "affine", None)
         if affine is not None:
             affine.bias.add_(affine.weight @ (mean - CENTRE * std) * affine.weight_gain)
             affine.weight.mul_(std)
+    return (base - mean) / std + CENTRE

@@ -65,7 +65,6 @@ class LatentFit:
         self.root = vectors * values.clamp_min(0).sqrt()
         torch.manual_seed(config.seed)
         self.critic = LatentCritic(latents.shape[1])
-        mapping.w_avg.copy_(self.mean)
 
     def _map(self, z: Tensor) -> Tensor:
         return self.mapping(z)[:, 0]
@@ -120,16 +119,29 @@ class LatentFit:
                 "mapping": float(loss.detach()),
                 "moments": float(moments.detach()),
             }
+        self.settle()
+
+    @torch.no_grad()
+    def settle(self, samples: int = 16_384) -> None:
+        """Bring the mean of the mapped latents to that of the latents by the last layer's bias, and set ``w_avg``."""
+        last: FullyConnectedLayer = getattr(self.mapping, f"fc{self.mapping.num_layers - 1}")
+        assert last.bias is not None
+        for _ in range(3):
+            z = torch.randn(samples, self.mapping.z_dim, generator=self.random)
+            last.bias.add_((self.mean - self._map(z).mean(dim=0)) / 2**0.5 / last.bias_gain)
+        self.mapping.w_avg.copy_(self.mean)
 
     def _moments(self, w: Tensor) -> Tensor:
         """Squared error of mean and variance along the latents' principal axes, in units of their own deviation.
 
-        A batch cannot estimate a whole covariance matrix, but variances along known axes it can; axes that hold the
-        last hundredth of the variance are left to the critic.
+        A batch cannot estimate a whole covariance matrix, but variances along known axes it can. Of the axes that hold
+        the last hundredth of the variance only the mean is held, in units of the coordinates: the critic hardly looks
+        there, and the mean would drift.
         """
         std = self.root.norm(dim=0)
         order = std.argsort(descending=True)
         shares = std[order].square().cumsum(dim=0) / std.square().sum()
         main = order[: int((shares < 0.99).sum()) + 1]
         projected = (w - self.mean) @ (self.root[:, main] / std[main].square())
-        return projected.mean(dim=0).square().mean() + (projected.var(dim=0) - 1).square().mean()
+        drift = ((w.mean(dim=0) - self.mean) / self.covariance.diagonal().sqrt()).square().mean()
+        return projected.mean(dim=0).square().mean() + (projected.var(dim=0) - 1).square().mean() + 10 * drift

@@ -18,7 +18,7 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
 
 
 def r1_penalty(discriminator: nn.Module, real: Tensor) -> Tensor:
-    """Squared gradient norm of the logits with respect to real images (Mescheder et al. 2018, eq. 9), mean over logits."""
+    """Squared gradient norm of the logits with respect to real images (Mescheder et al. 2018, eq. 9), a logit."""
     real = real.detach().requires_grad_(True)
     logits = discriminator(real)
     (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
