@@ -5,6 +5,7 @@
     python scripts/train_generator.py autoencoder RUN prepared       # photos rebuilt: faces in an hour of two cores
     python scripts/train_generator.py mapping RUN prepared           # z fitted to the latents found
     python scripts/train_generator.py adversarial RUN prepared       # sharpened against an adversary (ADA, R1, ...)
+    python scripts/train_generator.py remap RUN prepared RUN2        # the mapping follows the encoder
     python scripts/train_generator.py export RUN MODEL --perception faces64
     python scripts/train_generator.py grow RUN RUN128                # a run of twice the resolution
     python scripts/train_generator.py keep RUN KEPT                  # a small start for a later run (RUN/start.pt)
@@ -46,6 +47,7 @@ from latentedit.training.stages import (
     grown_networks,
     load_run,
     mapping_networks,
+    remap,
     save_run,
     save_start,
     start_networks,
@@ -112,7 +114,7 @@ def mapping(run: Path, data: Path, steps: int) -> None:
     faces = FaceCrops(data, config.generator.resolution)
     networks = autoencoder_networks(config, AutoencoderConfig(), faces)
     assert networks.encoder is not None
-    latents = encode_all(networks.encoder, faces)
+    latents = encode_all(networks.encoder, faces, masked_share=config.masked_share)
     stage = fit_mapping(config, networks, latents, LatentFitConfig(critic_steps=steps))
     report(stage, MetricsFile(run / "mapping.jsonl"), unit="steps")
 
@@ -199,6 +201,20 @@ def _model(name: str) -> str | None:
 def _grid(path: Path, trainer: AdversarialTrainer) -> None:
     z = seed_z(range(64), trainer.average.z_dim).to(trainer.fabric.device)
     save_grid(path, trainer.average(z, truncation_psi=0.7).cpu(), 16)
+
+
+@main.command(name="remap")
+@click.argument("run", type=Folder)
+@click.argument("data", type=Folder)
+@click.argument("remapped", type=Folder)
+@click.option("--steps", default=150, show_default=True, help="Updates against the critic on latents.")
+def remap_command(run: Path, data: Path, remapped: Path, steps: int) -> None:
+    """Set up REMAPPED, which goes on from RUN with the mapping fitted anew to the photos' latents."""
+    old = load_run(run)
+    faces = FaceCrops(data, old.generator.resolution)
+    networks = adversarial_networks(old, average=False)
+    stage = remap(replace(old, folder=remapped), networks, faces, LatentFitConfig(critic_steps=steps))
+    report(stage, MetricsFile(run / "remap.jsonl"), unit="steps")
 
 
 @main.command()

@@ -11,7 +11,16 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from latentedit.cuda_ops import bias_act, setup_filter, styled_conv, to_image, upsample2d, upsample_add
+from latentedit.cuda_ops import (
+    Chain,
+    bias_act,
+    chained_conv,
+    products_pay,
+    setup_filter,
+    to_image,
+    upsample2d,
+    upsample_add,
+)
 from latentedit.errors import LatentError
 from latentedit.networks.config import GeneratorConfig
 from latentedit.networks.layers import Conv2dLayer, FullyConnectedLayer, modulated_conv2d
@@ -42,21 +51,8 @@ class SynthesisLayer(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None = None, gain: float = 1.0) -> Tensor:
         """``x`` [N,I,r/up,r/up], ``w`` [N,w_dim], ``noise`` broadcastable to [N,1,r,r] before its learnt strength."""
-        clamp = None if self.conv_clamp is None else self.conv_clamp * gain
-        act_gain = gain * 2**0.5 if self.activation in ("relu", "lrelu", "swish") else gain
-        if self._is_frozen():
-            return styled_conv(
-                x,
-                self.weight,
-                self.affine(w),
-                bias=self.bias,
-                noise=None if noise is None else self._scaled(noise),
-                resample_filter=self.resample_filter,
-                up=self.up,
-                act=self.activation,
-                gain=act_gain,
-                clamp=clamp,
-            )
+        if self.is_frozen():
+            return self.chained(Chain(x), self.affine(w), noise, gain=gain).x
         x = modulated_conv2d(
             x,
             self.weight,
@@ -67,7 +63,29 @@ class SynthesisLayer(nn.Module):
             resample_filter=self.resample_filter,
             flip_weight=self.up == 1,
         )
-        return bias_act(x, self.bias.to(x.dtype), act=self.activation, gain=act_gain, clamp=clamp)
+        gain, clamp = self._limits(gain)
+        return bias_act(x, self.bias.to(x.dtype), act=self.activation, gain=gain, clamp=clamp)
+
+    def chained(
+        self,
+        chain: Chain,
+        styles: Tensor,
+        noise: Tensor | None,
+        *,
+        following: Tensor | None = None,
+        keep: bool = True,
+        gain: float = 1.0,
+    ) -> Chain:
+        """`forward` with frozen weights from ``styles`` [N,I]; ``following`` and ``keep`` as in `chained_conv`."""
+        gain, clamp = self._limits(gain)
+        noise = None if noise is None else self._scaled(noise)
+        constants = (self.bias, self.resample_filter, self.up, self.activation, None, gain, clamp)
+        return chained_conv(chain, self.weight, styles, noise, *constants, following=following, keep=keep)
+
+    def _limits(self, gain: float) -> tuple[float, float | None]:
+        """Gain and clamp of the activation when the layer's result is scaled by ``gain``."""
+        clamp = None if self.conv_clamp is None else self.conv_clamp * gain
+        return gain * 2**0.5 if self.activation in ("relu", "lrelu", "swish") else gain, clamp
 
     def _scaled(self, noise: Tensor) -> Tensor:
         """Noise times its strength, [N or 1,1,r,r]."""
@@ -75,7 +93,7 @@ class SynthesisLayer(nn.Module):
         size = (self.resolution, self.resolution)
         return noise.expand(*noise.shape[:-2], *size).reshape(-1, 1, *size)
 
-    def _is_frozen(self) -> bool:
+    def is_frozen(self) -> bool:
         """Whether no gradient is wanted for the parameters: the fused layer then spares it and prepares weights."""
         learning = self.weight.requires_grad or self.bias.requires_grad
         return not self.training and not (learning and torch.is_grad_enabled())
@@ -140,12 +158,40 @@ class SynthesisBlock(nn.Module):
             x = self.conv0(x.to(self.dtype), next(styles), noise[0])
             x = self.conv1(x, next(styles), noise[1])
         assert x is not None
+        return x, self._image(x, image, next(styles, None))
+
+    def chained(
+        self,
+        chain: Chain | None,
+        image: Tensor | None,
+        styles: list[Tensor],
+        w: Tensor,
+        noise: list[Tensor | None],
+        following: Tensor | None,
+    ) -> tuple[Chain, Tensor | None]:
+        """`forward` with frozen weights; each layer leaves behind the modulation of the next.
+
+        ``styles`` [N,I] are those of the layers, ``w`` [N,w_dim] drives the image branch, ``following`` are the styles
+        of the next block's first layer. Not for the resnet architecture, which adds before it modulates.
+        """
+        keep = torch.is_grad_enabled()
+        if chain is None:
+            x = self.const.to(self.dtype).unsqueeze(0).expand(len(w), -1, -1, -1)
+            chain = Chain(x.contiguous(memory_format=torch.channels_last))
+        else:
+            chain = Chain(chain.x.to(self.dtype), chain.product)
+            chain = self.conv0.chained(chain, styles[0], noise[0], following=styles[1], keep=keep)
+        keep = keep or self.has_torgb
+        chain = self.conv1.chained(chain, styles[-1], noise[-1], following=following, keep=keep)
+        return chain, self._image(chain.x, image, w)
+
+    def _image(self, x: Tensor, image: Tensor | None, w: Tensor | None) -> Tensor | None:
+        """The image of this resolution from that of the last one and, where they enter it, activations ``x``."""
         if self.has_torgb:
-            y = self.torgb(x, next(styles)).to(torch.float32)
-            image = y if image is None else upsample_add(image, self.resample_filter, y)
-        elif image is not None:
-            image = upsample2d(image, self.resample_filter)
-        return x, image
+            assert w is not None
+            y = self.torgb(x, w).to(torch.float32)
+            return y if image is None else upsample_add(image, self.resample_filter, y)
+        return None if image is None else upsample2d(image, self.resample_filter)
 
 
 class SynthesisNetwork(nn.Module):
@@ -190,6 +236,8 @@ class SynthesisNetwork(nn.Module):
         """
         self._check(ws, noise_mode, noise)
         maps = self._noise_maps(ws, noise_mode, noise or {})
+        if products_pay(ws) and self._is_chain():
+            return self._chained(ws.to(torch.float32), maps)
         x = image = None
         first = 0
         for r in self.config.resolutions:
@@ -198,6 +246,25 @@ class SynthesisNetwork(nn.Module):
             styles = ws[:, first : first + taken].to(torch.float32)
             x, image = block(x, image, styles, maps[first : first + block.num_conv])
             first += block.num_conv
+        assert image is not None
+        return image
+
+    def _is_chain(self) -> bool:
+        """Whether layer follows layer, with frozen weights."""
+        frozen = all(self._layer(name).is_frozen() for name in self.noise_shapes)
+        return frozen and self.config.architecture != "resnet"
+
+    def _chained(self, ws: Tensor, maps: list[Tensor | None]) -> Tensor:
+        layers = [self._layer(name) for name in self.noise_shapes]
+        styles = [layer.affine(w) for layer, w in zip(layers, ws.unbind(dim=1), strict=False)]
+        blocks = [getattr(self, f"b{r}") for r in self.config.resolutions]
+        chain = image = None
+        first = 0
+        for block, after in zip(blocks, [*blocks[1:], None], strict=True):
+            last = first + block.num_conv
+            following = styles[last] if after is not None and after.dtype == block.dtype else None
+            chain, image = block.chained(chain, image, styles[first:last], ws[:, last], maps[first:last], following)
+            first = last
         assert image is not None
         return image
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
@@ -28,7 +29,7 @@ from latentedit.networks import (
     PerceptionNetwork,
 )
 from latentedit.training.adversarial import AdversarialConfig, AdversarialTrainer
-from latentedit.training.autoencoder import Autoencoder, AutoencoderConfig
+from latentedit.training.autoencoder import Autoencoder, AutoencoderConfig, recentre
 from latentedit.training.data import FaceCrops, training_batch
 from latentedit.training.grow import grow_discriminator, grow_generator
 from latentedit.training.latent_fit import LatentCritic, LatentFit, LatentFitConfig
@@ -97,13 +98,32 @@ def autoencoder_networks(run: RunConfig, config: AutoencoderConfig, faces: FaceC
 
 
 @torch.no_grad()
-def encode_all(encoder: Encoder, faces: FaceCrops, batch_size: int = 64) -> Tensor:
-    """Base latents [n, w_dim] of all crops and of their mirror images."""
+def encode_all(encoder: Encoder, faces: FaceCrops, batch_size: int = 64, *, masked_share: float = 0.0) -> Tensor:
+    """Base latents [n, w_dim] of all crops and of their mirror images; ``masked_share`` of them wear drawn masks."""
+    wanted = round(len(faces) * masked_share / (1 - masked_share))
+    masked = np.random.default_rng(0).permutation(len(faces.masked))[:wanted]
     rows = []
-    for start in range(0, len(faces), batch_size):
-        photos = faces.tensor(range(start, min(start + batch_size, len(faces))))
-        rows += [encoder.parts(photos)[0], encoder.parts(photos.flip(3))[0]]
+    for indices, drawn in ((np.arange(len(faces)), False), (masked, True)):
+        for start in range(0, len(indices), batch_size):
+            photos = faces.tensor(indices[start : start + batch_size], masked=drawn)
+            rows += [encoder.parts(photos)[0], encoder.parts(photos.flip(3))[0]]
     return torch.cat(rows)
+
+
+def remap(target: RunConfig, networks: Networks, faces: FaceCrops, config: LatentFitConfig) -> Iterator[Progress]:
+    """Recentre the latents of joint training, fit the mapping anew to them, and write the start of the run ``target``.
+
+    While the encoder learns, its latents leave the places that the mapping was fitted to, and samples come from beside
+    those of photos.
+    """
+    generator, encoder = networks.generator, networks.encoder
+    assert encoder is not None
+    latents = encode_all(encoder.eval(), faces, masked_share=target.masked_share)
+    fit = LatentFit(generator.mapping.requires_grad_(True), recentre(generator, encoder, latents), config)
+    fit.start_gaussian()
+    yield from enumerate(fit.adversarial(), start=1)
+    save_run(target)
+    save_start(target, networks)
 
 
 def fit_mapping(run: RunConfig, networks: Networks, latents: Tensor, config: LatentFitConfig) -> Iterator[Progress]:

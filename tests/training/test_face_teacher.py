@@ -12,7 +12,14 @@ from PIL import Image
 
 from latentedit.errors import ModelError
 from latentedit.faces.detect import load_dlib, model_file
-from latentedit.training.face_teacher import CHIP, DlibFaceNetwork, describe_crops, describe_prepared, face_chip
+from latentedit.training.face_teacher import (
+    CHIP,
+    DlibFaceNetwork,
+    describe_crops,
+    describe_prepared,
+    face_chip,
+    tight_chips,
+)
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +64,21 @@ def test_chip_turns_with_the_landmarks_and_reaches_beyond_the_crop() -> None:
     assert chip.min() >= 55, "mirrored, not black, outside the crop"
     turned = face_chip(np.rot90(crop, 2).copy(), 127 - points)
     assert np.abs(turned.astype(int) - chip)[20:-20, 20:-20].mean() < 3
+
+
+def test_chips_without_landmarks_are_near_those_with_them_and_differentiable() -> None:
+    y, x = np.mgrid[:128, :128]
+    crop = np.stack([x, y, (x + y) // 2], axis=2).astype(np.uint8)
+    images = torch.from_numpy(crop).permute(2, 0, 1)[None].float() / 127.5 - 1
+    images.requires_grad_(True)
+    chips = tight_chips(images)
+    assert chips.shape == (1, 3, CHIP, CHIP)
+    expected = face_chip(crop, upright_landmarks(128)).astype(float)
+    error = np.abs(chips[0].permute(1, 2, 0).detach().numpy() - expected)[30:-30, 30:-30]
+    assert error.mean() < 10, "the frames lie within a twelfth of the crop of each other"
+    chips.sum().backward()
+    assert images.grad is not None
+    assert (images.grad > 0).all(), "every pixel is seen"
 
 
 def test_prepared_shards_are_described_once(network: DlibFaceNetwork, tmp_path: Path) -> None:

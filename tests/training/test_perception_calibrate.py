@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from latentedit.training import perception_calibrate
 from latentedit.training.perception_calibrate import (
     best_threshold,
     pairs_of_persons,
     platt,
     roc_area,
     stranger_distances,
+    whiten_identity,
 )
 from latentedit.training.perception_report import bars, binary_figures, rank_correlation, ten_folds
 
@@ -97,3 +102,40 @@ def test_bars_say_met_missed_and_not_measured() -> None:
     assert result["age"] is False
     assert result["ms"] is True
     assert result["identity"] is None
+
+
+@dataclass
+class Crops:
+    """Stands for a `FaceTable`: crops that are vectors of features, with their persons."""
+
+    features: torch.Tensor
+    person: np.ndarray
+
+    def where(self, split: str) -> np.ndarray:
+        assert split == "train", "held-out persons stay unseen"
+        return np.arange(len(self.person))
+
+
+def test_whitening_centres_identities_and_equalises_the_scatter_within_persons(monkeypatch) -> None:
+    rng = np.random.RandomState(3)
+    persons = np.repeat([f"p{i}" for i in range(400)], 5)
+    within = np.array([4.0, 1.0, 0.25, 1.0])
+    features = np.repeat(rng.randn(400, 4), 5, axis=0) + rng.randn(2000, 4) * within + 10
+    table = Crops(torch.from_numpy(features).float(), persons)
+    network = SimpleNamespace(identity_head=torch.nn.Linear(4, 4))
+    monkeypatch.setattr(
+        perception_calibrate, "predict", lambda network, table, rows: network.identity_head(table.features[rows])
+    )
+    whiten_identity(network, table, shrinkage=1e-6)  # type: ignore[arg-type]
+    identity = network.identity_head(table.features).detach().double().numpy()
+    np.testing.assert_allclose(identity.mean(axis=0), 0, atol=1e-4)
+    means = identity.reshape(400, 5, 4).mean(axis=1)
+    scatter = np.cov((identity - np.repeat(means, 5, axis=0)).T)
+    np.testing.assert_allclose(scatter / scatter[0, 0], np.eye(4), atol=1e-3)
+
+
+def test_identities_stay_as_they_are_where_too_few_persons_have_several_crops() -> None:
+    network = SimpleNamespace(identity_head=torch.nn.Linear(4, 4))
+    before = network.identity_head.weight.clone()
+    whiten_identity(network, Crops(torch.randn(10, 4), np.array(["a"] * 5 + [""] * 5)))  # type: ignore[arg-type]
+    assert torch.equal(network.identity_head.weight, before)

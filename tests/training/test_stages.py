@@ -11,10 +11,18 @@ import pytest
 import torch
 
 from latentedit.errors import ImageError, ModelError
-from latentedit.networks import DiscriminatorConfig, EncoderConfig, GeneratorConfig
+from latentedit.networks import (
+    DiscriminatorConfig,
+    Encoder,
+    EncoderConfig,
+    Generator,
+    GeneratorConfig,
+    PerceptionConfig,
+    PerceptionNetwork,
+)
 from latentedit.training.adversarial import AdversarialConfig, ReconstructionConfig
 from latentedit.training.augment import AugmentConfig
-from latentedit.training.autoencoder import AutoencoderConfig
+from latentedit.training.autoencoder import AutoencoderConfig, recentre
 from latentedit.training.data import FaceCrops, downscale, training_batch
 from latentedit.training.latent_fit import CENTRE, LatentFitConfig
 from latentedit.training.stages import (
@@ -29,7 +37,10 @@ from latentedit.training.stages import (
     grown_networks,
     load_run,
     mapping_networks,
+    remap,
     save_run,
+    save_start,
+    start_networks,
 )
 
 AUTOENCODER = AutoencoderConfig(batch_size=8, learning_rate=3e-3, warmup=5, bf16=False)
@@ -134,8 +145,27 @@ def test_mapping_takes_the_latents_distribution(run: RunConfig, faces: FaceCrops
     mapping = mapping_networks(run).generator.mapping
     with torch.no_grad():
         w = mapping(torch.randn(4000, 16))[:, 0]
+    assert (w.mean(dim=0) - latents.mean(dim=0)).abs().max() < 0.06
+    assert torch.equal(mapping.w_avg, latents.mean(dim=0))
     difference = (torch.cov(w.t()) - torch.cov(latents.t())).norm() / torch.cov(latents.t()).norm()
     assert difference < 0.35
+
+
+def test_recentring_changes_the_latents_and_not_what_they_render(run: RunConfig, faces: FaceCrops) -> None:
+    generator, encoder = Generator(run.generator).eval(), Encoder(run.encoder).eval()
+    torch.nn.init.normal_(encoder.offset.weight)
+    photos = faces.tensor(range(40))
+    with torch.no_grad():
+        encoder.base.weight.mul_(torch.linspace(0.5, 3, 16)[:, None])
+        before = generator.synthesis(encoder(photos))
+        moved = recentre(generator, encoder, encoder.parts(photos)[0])
+        base, offsets = encoder.parts(photos)
+        after = generator.synthesis(base[:, None] + offsets)
+    assert offsets.abs().mean() > 0.1
+    torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(base, moved, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(base.mean(dim=0), torch.full([16], CENTRE), atol=1e-4, rtol=0)
+    torch.testing.assert_close(base.std(dim=0), torch.ones(16), atol=1e-4, rtol=0)
 
 
 def test_joint_training_resumes_exactly_and_grows(run: RunConfig, faces: FaceCrops, fabric) -> None:
@@ -148,19 +178,37 @@ def test_joint_training_resumes_exactly_and_grows(run: RunConfig, faces: FaceCro
         augment=AugmentConfig(rotations90=False),
         reconstruction=ReconstructionConfig(),
     )
-    trainer = adversarial_trainer(run, config, fabric)
+    sight = PerceptionNetwork(PerceptionConfig(size=16, widths=(4, 8), blocks=(1, 1), hidden=8)).eval()
+    sight.requires_grad_(False)
+    trainer = adversarial_trainer(run, config, fabric, perception=sight)
     names: set[str] = set()
     for _, losses in adversarial(run, trainer, faces, 48):
         names |= set(losses)
         assert all(np.isfinite(list(losses.values())))
-    assert {"g", "d", "r1", "path_length", "p", "mse", "latent_critic"} <= names
+    assert {"g", "d", "r1", "path_length", "p", "mse", "latent_critic", "patches", "features", "r1_patches"} <= names
     other = replace(run, folder=run.folder / "again")
-    list(adversarial(other, adversarial_trainer(other, config, fabric), faces, 24))
+    list(adversarial(other, adversarial_trainer(other, config, fabric, perception=sight), faces, 24))
     torch.manual_seed(7)
-    list(adversarial(other, adversarial_trainer(other, config, fabric), faces, 48))
+    list(adversarial(other, adversarial_trainer(other, config, fabric, perception=sight), faces, 48))
     straight, resumed = adversarial_networks(run, average=False), adversarial_networks(other, average=False)
     for name, value in straight.generator.state_dict().items():
         assert torch.allclose(value, resumed.generator.state_dict()[name], atol=1e-6), name
+    save_start(run, straight)
+    third = replace(run, folder=run.folder / "third")
+    kept = adversarial_trainer(third, config, fabric, start=start_networks(run), perception=sight)
+    for name, module in (kept.modules | {"generator_ema": trainer.generator}).items():
+        if isinstance(module, torch.nn.Module) and name in straight.modules | straight.judges:
+            expected = trainer.modules[name].state_dict()
+            assert all(torch.equal(value, expected[key]) for key, value in module.state_dict().items()), name
+    remapped = replace(run, folder=run.folder / "remapped")
+    list(remap(remapped, adversarial_networks(run, average=False), faces, LatentFitConfig(critic_steps=5)))
+    moved = start_networks(load_run(remapped.folder))
+    assert moved.encoder is not None
+    with torch.no_grad():
+        latents = encode_all(moved.encoder.eval(), faces)
+        w = moved.generator.mapping(torch.randn(4000, 16))[:, 0]
+    torch.testing.assert_close(latents.mean(dim=0), torch.full([16], CENTRE), atol=1e-3, rtol=0)
+    assert (w.mean(dim=0) - CENTRE).abs().max() < 0.1
     grown = grown_networks(run.folder)
     ws = torch.randn(2, 6, 16)
     with torch.no_grad():
