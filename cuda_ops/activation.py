@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from latentedit.cuda_ops import kernels
+from latentedit.cuda_ops import kernels, launch
 from latentedit.cuda_ops.activation_reference import ACTIVATIONS, bias_act_reference
 from latentedit.cuda_ops.native import require
 from latentedit.cuda_ops.registration import register
@@ -88,13 +88,13 @@ def _forward(x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain
 
 
 def _fake(x: Tensor, b: Tensor | None, dim: int, *spec: Any) -> Tensor:
-    layout = kernels.memory_format(x) if dim == 1 else torch.contiguous_format
+    layout = launch.memory_format(x) if dim == 1 else torch.contiguous_format
     return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=layout)
 
 
 def _as_fake(result: Tensor, x: Tensor, dim: int) -> Tensor:
     """Lay a reference result out as the kernels would, in memory of its own."""
-    result = result.contiguous(memory_format=kernels.memory_format(x) if dim == 1 else torch.contiguous_format)
+    result = result.contiguous(memory_format=launch.memory_format(x) if dim == 1 else torch.contiguous_format)
     return result.clone() if result.data_ptr() == x.data_ptr() else result
 
 

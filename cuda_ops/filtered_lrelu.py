@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import ctypes
 from math import sqrt
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from latentedit.cuda_ops import kernels
+from latentedit.cuda_ops import kernels, launch
 from latentedit.cuda_ops.activation import Backend, _bias_act, _slope, check_backend
 from latentedit.cuda_ops.activation_reference import bias_act_reference
+from latentedit.cuda_ops.epilogue import Epilogue
 from latentedit.cuda_ops.filters import filter_size, parse_padding
-from latentedit.cuda_ops.native import find
+from latentedit.cuda_ops.launch import pointer
 from latentedit.cuda_ops.registration import register
 from latentedit.cuda_ops.resample import Factor, _upfirdn2d, adjoint
 from latentedit.cuda_ops.resample_reference import output_size, upfirdn2d_reference
-
-_DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2, torch.float64: 3}
-_I, _L, _D, _P = ctypes.c_int, ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
-_ARGUMENTS = [_I, *[_P] * 5, *[_L] * 6, *[_I] * 5, *[_L] * 4, *[_D] * 3, _I, _L]
 
 
 def filtered_lrelu(
@@ -98,7 +94,7 @@ def _forward(x: Tensor, fu: Tensor | None, fd: Tensor | None, b: Tensor | None, 
     y = _fused(x, fu, fd, b, spec)
     y = _two_passes(x, fu, fd, b, spec) if y is None else y
     if y is None:
-        y = _reference(x, fu, fd, b, *spec).contiguous(memory_format=kernels.memory_format(x))
+        y = _reference(x, fu, fd, b, *spec).contiguous(memory_format=launch.memory_format(x))
         y = y.clone() if y.data_ptr() == x.data_ptr() else y
     return y
 
@@ -106,26 +102,24 @@ def _forward(x: Tensor, fu: Tensor | None, fd: Tensor | None, b: Tensor | None, 
 def _fused(x: Tensor, fu: Tensor | None, fd: Tensor | None, b: Tensor | None, spec: tuple[Any, ...]) -> Tensor | None:
     """The kernel that never holds the upsampled image; None where there is none for ``x`` or its filters."""
     up, down, *pads, gain, slope, clamp, flip = spec
-    library = find(x.device) if x.device.type == "cpu" and x.dtype in _DTYPES else None
+    library = launch.find(x.device) if x.device.type == "cpu" and x.dtype in launch.DTYPES else None
     square = fd is None or fd.ndim == 1 or fd.shape[0] == fd.shape[1]
-    if library is None or not square or kernels.is_channels_last(x) or (fu is not None and fu.ndim != 1):
+    if library is None or not square or launch.is_channels_last(x) or (fu is not None and fu.ndim != 1):
         return None
     x = x.contiguous()
-    y = torch.empty(*x.shape[:2], *_size(x, fu, fd, spec), dtype=x.dtype)
+    y = launch.empty((*x.shape[:2], *_size(x, fu, fd, spec)), x)
     if y.numel() == 0:
         return y
     one = torch.ones(1)
     rise = one if fu is None else fu.detach().float().contiguous()
     fall = one if fd is None else fd.detach().float().contiguous()
     bias = None if b is None else b.detach().to(x.dtype).contiguous()
-    library.le_filtered_lrelu.argtypes = _ARGUMENTS
     status = library.le_filtered_lrelu(
-        _DTYPES[x.dtype], x.data_ptr(), rise.data_ptr(), fall.data_ptr(), None if bias is None else bias.data_ptr(),
-        y.data_ptr(), *x.shape, *y.shape[2:], len(rise), len(fall), int(fall.ndim == 1), up, down, *pads,
-        gain, slope, clamp, int(flip), torch.get_num_threads(),
+        launch.DTYPES[x.dtype], *map(pointer, (x, rise, fall, bias, y)), *x.shape, *y.shape[2:],
+        len(rise), len(fall), int(fall.ndim == 1), up, down, *pads, gain, slope, clamp, int(flip),
+        torch.get_num_threads(),
     )  # fmt: skip
-    if status:
-        raise RuntimeError(f"le_filtered_lrelu failed with status {status}.")
+    launch.check("le_filtered_lrelu", status)
     return y
 
 
@@ -133,7 +127,7 @@ def _two_passes(
     x: Tensor, fu: Tensor | None, fd: Tensor | None, b: Tensor | None, spec: tuple[Any, ...]
 ) -> Tensor | None:
     up, down, px0, px1, py0, py1, gain, slope, clamp, flip = spec
-    epilogue = kernels.Epilogue(None, None, None, None, "lrelu", slope, gain, clamp)
+    epilogue = Epilogue(None, None, None, "lrelu", slope, gain, clamp)
     biased = x if b is None else x + b.to(x.dtype)[:, None, None]
     first = kernels.Resampling(
         (up, up), (1, 1), (px0, px1, py0, py1), flip, float(up**2), _inner_size(x, fu, up, (px0, px1, py0, py1))
@@ -150,7 +144,7 @@ def _size(x: Tensor, fu: Tensor | None, fd: Tensor | None, spec: tuple[Any, ...]
 
 
 def _fake(x: Tensor, fu: Tensor | None, fd: Tensor | None, b: Tensor | None, *spec: Any) -> Tensor:
-    layout = kernels.memory_format(x)
+    layout = launch.memory_format(x)
     return torch.empty(*x.shape[:2], *_size(x, fu, fd, spec), dtype=x.dtype, device=x.device, memory_format=layout)
 
 

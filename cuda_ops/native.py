@@ -21,7 +21,7 @@ from latentedit.errors import BackendError
 if TYPE_CHECKING:
     from latentedit.cuda_ops.build import Target
 
-ABI = 1
+ABI = 2
 """Version of the C interface that `kernels` speaks; the libraries say theirs."""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentedit.cuda_ops import kernels
+from latentedit.cuda_ops import kernels, launch
 from latentedit.cuda_ops.activation import Backend, check_backend
 from latentedit.cuda_ops.filters import filter_size, parse_factor, parse_padding
 from latentedit.cuda_ops.registration import register
@@ -83,14 +83,14 @@ def _forward(x: Tensor, f: Tensor | None, *numbers: Any) -> Tensor:
     y = kernels.upfirdn2d(x, f, how)
     if y is None:
         y = upfirdn2d_reference(x, f, how.up, how.down, how.padding, how.flip, how.gain)
-        y = y.contiguous(memory_format=kernels.memory_format(x))
+        y = y.contiguous(memory_format=launch.memory_format(x))
         y = y.clone() if y.data_ptr() == x.data_ptr() else y
     return y
 
 
 def _fake(x: Tensor, f: Tensor | None, *numbers: Any) -> Tensor:
     size = _how(x, f, numbers).size
-    layout = kernels.memory_format(x)
+    layout = launch.memory_format(x)
     return torch.empty(*x.shape[:2], *size, dtype=x.dtype, device=x.device, memory_format=layout)
 
 

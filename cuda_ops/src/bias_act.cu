@@ -106,4 +106,4 @@ LE_API const char* le_error(int status) { return cudaGetErrorString(static_cast<
 #else
 LE_API const char* le_error(int) { return "error in emulation"; }
 #endif
-LE_API int le_abi() { return 1; }
+LE_API int le_abi() { return 2; }

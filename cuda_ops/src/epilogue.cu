@@ -28,8 +28,8 @@ template <class T, int V> LE_KERNEL void epilogue_last_kernel(Epilogue e, const 
         const int64_t at = (w.image * w.pixels + p) * s.channels + w.channel;
         float u[V];
         read<T, V>(x + at, u);
-        vectors.apply(e, w.image, w.channel, s.channels, p, u);
-        write<T, V>(y + at, u);
+        vectors.apply(e, w.image, p, u);
+        deliver<T, V, 1>(e, w.image * s.channels + w.channel, y, at, u);
     }
 }
 
@@ -39,7 +39,6 @@ template <class T, int V> LE_KERNEL void epilogue_plane_kernel(Epilogue e, const
     const int64_t image = uint32_t(plane) / uint32_t(s.channels), channel = uint32_t(plane) % uint32_t(s.channels);
     if (image >= s.n) return;
     const float scale = e.scale ? e.scale[plane] : 1.0f, bias = e.bias ? e.bias[channel] : 0.0f;
-    const float post = e.post ? e.post[plane] : 1.0f;
     for (int64_t p = int64_t(id % uint32_t(walkers)) * V; p < pixels; p += walkers * V) {
         float u[V], noise[V];
         read<T, V>(x + plane * pixels + p, u);
@@ -47,9 +46,7 @@ template <class T, int V> LE_KERNEL void epilogue_plane_kernel(Epilogue e, const
 #pragma unroll
         for (int i = 0; i < V; ++i) u[i] = u[i] * scale + (noise[i] + bias);
         AnyAct::apply(e, u);
-#pragma unroll
-        for (int i = 0; i < V; ++i) u[i] *= post;
-        write<T, V>(y + plane * pixels + p, u);
+        deliver<T, V, 0>(e, plane, y, plane * pixels + p, u);
     }
 }
 
@@ -131,7 +128,7 @@ LE_API int le_epilogue(int dtype, const void* x, void* y, int64_t n, int64_t cha
     return with_dtype(dtype, [&](auto* p) {
         using T = std::remove_pointer_t<decltype(p)>;
         const int64_t run = channels_last ? channels : height * width;
-        const bool wide = run % (16 / sizeof(T)) == 0 && aligned(x) && aligned(y);
+        const bool wide = run % (16 / sizeof(T)) == 0 && aligned(x) && aligned(y) && aligned(e->product);
         return with_width<T>(wide, [&](auto v) {
             constexpr int V = decltype(v)::value;
             const T* from = static_cast<const T*>(x);

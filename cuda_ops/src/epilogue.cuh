@@ -4,9 +4,11 @@
 
 namespace latentedit {
 
-// As in epilogue.h; all pointers are device memory.
+// As in epilogue.h; all pointers are device memory. Where `product` is given, the value times `post` goes there, laid
+// out as the result, which stays without the factor; else the result itself is multiplied.
 struct Epilogue {
     const float *scale, *noise, *bias, *post;
+    void* product;
     int64_t noise_stride;
     int32_t act;
     float alpha, gain, clamp;
@@ -53,18 +55,24 @@ template <int V, class Activation> struct EpilogueVectors {
         vector_of<V>(e.scale, image * channels + channel, 1.0f, scale);
         vector_of<V>(e.bias, channel, 0.0f, bias);
     }
-    LE_DEVICE void apply(const Epilogue& e, int64_t image, int64_t channel, int64_t channels, int64_t pixel, float (&u)[V]) const {
+    // u becomes the value before `post`.
+    LE_DEVICE void apply(const Epilogue& e, int64_t image, int64_t pixel, float (&u)[V]) const {
         const float shift = e.noise ? e.noise[image * e.noise_stride + pixel] : 0.0f;
 #pragma unroll
         for (int i = 0; i < V; ++i) u[i] = u[i] * scale[i] + (shift + bias[i]);
         Activation::apply(e, u);
-        if (e.post) {
-            float post[V];
-            vector_of<V>(e.post, image * channels + channel, 1.0f, post);
-#pragma unroll
-            for (int i = 0; i < V; ++i) u[i] *= post[i];
-        }
     }
 };
+
+// Writes value and product, or the one that is wanted. `channel`: of the batch, N * C of them; `Step` 0: all V values
+// belong to that channel, 1: to it and the next ones.
+template <class T, int V, int Step> LE_DEVICE void deliver(const Epilogue& e, int64_t channel, T* y, int64_t at, const float (&u)[V]) {
+    if (!e.post || e.product) write<T, V>(y + at, u);
+    if (!e.post) return;
+    float v[V];
+#pragma unroll
+    for (int i = 0; i < V; ++i) v[i] = u[i] * e.post[channel + Step * i];
+    write<T, V>((e.product ? static_cast<T*>(e.product) : y) + at, v);
+}
 
 }  // namespace latentedit

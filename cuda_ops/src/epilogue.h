@@ -6,12 +6,13 @@
 
 namespace latentedit {
 
-// Mirrored by ctypes in native.py. Vectors are float32; any pointer may be null.
+// Mirrored by ctypes in interface.py. Vectors are float32; any pointer may be null.
 struct Epilogue {
     const float *scale;    // [N, C]: demodulation
     const float *noise;    // [N or 1, H, W]
     const float *bias;     // [C]
-    const float *post;     // [N, C]: modulation of the next layer
+    const float *post;     // [N, C]: modulation of the next layer, multiplied into the result
+    void *product;         // of the GPU's kernels; null here
     int64_t noise_stride;  // H * W, or 0 where all images share one map
     int32_t act;
     float alpha, gain, clamp;

@@ -61,4 +61,4 @@ void expect_writes(void* data, int64_t bytes) {
 }  // namespace latentedit
 
 LE_API void le_use_gomp(void* start) { latentedit::gomp.store(reinterpret_cast<latentedit::Gomp>(start)); }
-LE_API int le_abi() { return 1; }
+LE_API int le_abi() { return 2; }

@@ -185,6 +185,7 @@ LE_API int le_upfirdn2d(int dtype, const void* x, const float* f, const void* ad
                         int ky, int separable, int up_x, int up_y, int down_x, int down_y, int pad_x, int pad_y, int flip,
                         float gain, const Epilogue* epilogue, int64_t threads) {
     if (n * channels * out_height * out_width == 0) return 0;
+    if (epilogue && epilogue->product) return 1;
     Job job{};
     job.images = channels_last ? n : n * channels;
     job.inner = channels_last ? channels : 1;

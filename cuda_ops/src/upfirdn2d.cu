@@ -56,7 +56,10 @@ template <class T, int V, bool Fused> struct Output {
     LE_DEVICE void put(int oy, int ox, float (&v)[V]) const {
         if (oy < 0 || ox < 0 || oy >= j.out_height || ox >= j.out_width) return;
         const int64_t pixel = int64_t(oy) * j.out_width + ox, at = start + pixel * j.inner;
-        if constexpr (Fused) vectors.apply(e, image, channel, j.channels, pixel, v);
+        if constexpr (Fused) {
+            vectors.apply(e, image, pixel, v);
+            return deliver<T, V, 1>(e, image * j.channels + channel, static_cast<T*>(j.y), at, v);
+        }
         if (j.add) {
             float more[V];
             read<T, V>(static_cast<const T*>(j.add) + at, more);
@@ -230,13 +233,13 @@ LE_API int le_upfirdn2d(int dtype, const void* x, const float* f, const void* ad
                         int ky, int separable, int up_x, int up_y, int down_x, int down_y, int pad_x, int pad_y, int flip,
                         float gain, const Epilogue* epilogue, int64_t stream) {
     if (n * channels * out_height * out_width == 0) return 0;
-    if (epilogue && epilogue->act > LRELU) return -1;
+    if (epilogue && (epilogue->act > LRELU || add)) return -1;
     const float root = sqrtf(fabsf(gain));
     const Job j{x, f, add, y, channels_last ? n : n * channels, channels_last ? channels : 1, channels, 0, int(height), int(width),
                 int(out_height), int(out_width), kx, ky, separable, up_x, up_y, down_x, down_y, pad_x, pad_y, flip, gain, root};
     return with_dtype(dtype, [&](auto* p) {
         using T = std::remove_pointer_t<decltype(p)>;
-        const bool wide = j.inner % (16 / sizeof(T)) == 0 && aligned(x) && aligned(add) && aligned(y);
+        const bool wide = j.inner % (16 / sizeof(T)) == 0 && aligned(x) && aligned(add) && aligned(y) && (!epilogue || aligned(epilogue->product));
         const int64_t all = j.images, most = (int64_t(1) << 30) / (out_height * (channels_last ? channels : 1) * out_width) + 1;
         Job part = j;
         for (part.first = 0; part.first < all; part.first += part.images) {  // thread and block indices are 32 bits wide

@@ -258,7 +258,8 @@ class SynthesisNetwork(nn.Module):
         layers = [self._layer(name) for name in self.noise_shapes]
         styles = [layer.affine(w) for layer, w in zip(layers, ws.unbind(dim=1), strict=False)]
         blocks = [getattr(self, f"b{r}") for r in self.config.resolutions]
-        chain = image = None
+        chain: Chain | None = None
+        image: Tensor | None = None
         first = 0
         for block, after in zip(blocks, [*blocks[1:], None], strict=True):
             last = first + block.num_conv

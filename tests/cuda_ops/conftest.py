@@ -1,39 +1,46 @@
-"""Libraries under test, and poisoned output buffers."""
+"""Libraries under test, and guarded output buffers."""
 
 from __future__ import annotations
 
 import ctypes
 import shutil
 import subprocess
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from latentedit.cuda_ops import build, interface, kernels
+from latentedit.cuda_ops import build, interface, launch
+
+MARGIN = 256  # bytes
+SENTINEL = 0xA5
 
 
 @pytest.fixture(autouse=True)
-def _poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Buffers for results start as NaN, so that an element that no kernel writes is seen."""
+def _guarded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Buffers for results start as NaN, so that an element that no kernel writes is seen, and lie between margins that
+    no kernel may touch.
+    """
+    made: list[np.ndarray] = []
+    empty = launch.empty
 
-    def poison(make: Any) -> Any:
-        def poisoned(*args: Any, **kwargs: Any) -> torch.Tensor:
-            made = make(*args, **kwargs)
-            return made.fill_(float("nan")) if made.is_floating_point() and made.device.type != "meta" else made
+    def guarded(*args: Any, **options: Any) -> torch.Tensor:
+        buffer = empty(*args, **options)
+        if buffer.device.type != "cpu":
+            return buffer
+        size = buffer.numel() * buffer.element_size()
+        memory = np.full(size + 2 * MARGIN, SENTINEL, dtype=np.uint8)
+        made.append(memory)
+        inner = torch.from_numpy(memory[MARGIN : MARGIN + size]).view(buffer.dtype).fill_(float("nan"))
+        return inner.as_strided(buffer.shape, buffer.stride())
 
-        return poisoned
-
-    class Poisoned:
-        """`torch` as the calls into the libraries see it."""
-
-        empty = staticmethod(poison(torch.empty))
-        empty_like = staticmethod(poison(torch.empty_like))
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(torch, name)
-
-    monkeypatch.setattr(kernels, "torch", Poisoned())
+    monkeypatch.setattr(launch, "empty", guarded)
+    yield
+    for memory in made:
+        assert (memory[:MARGIN] == SENTINEL).all(), "a kernel wrote before its buffer"
+        assert (memory[len(memory) - MARGIN :] == SENTINEL).all(), "a kernel wrote behind its buffer"
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +61,6 @@ def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Run the operations with the CPU's kernels, then with the CUDA kernels in emulation."""
     if request.param != "cpu":
         emulated = request.getfixturevalue("emulation")
-        monkeypatch.setattr(kernels, "find", lambda device: emulated)
-        monkeypatch.setattr(kernels, "_DTYPES", {k: v for k, v in kernels._DTYPES.items() if k != torch.float64})
+        monkeypatch.setattr(launch, "find", lambda device: emulated)
+        monkeypatch.setattr(launch, "DTYPES", {k: v for k, v in launch.DTYPES.items() if k != torch.float64})
     return request.param

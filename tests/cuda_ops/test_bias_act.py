@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kernel_vectors import DTYPES, LAYOUTS, TOLERANCE, error, golden_arrays, golden_cases
 from torch.library import opcheck
 
-from latentedit.cuda_ops import activation, bias_act, kernels
+from latentedit.cuda_ops import activation, bias_act, launch
 from latentedit.cuda_ops.activation_reference import ACTIVATIONS
 
 SMOOTH = [name for name, spec in ACTIVATIONS.items() if not spec.piecewise_linear]
@@ -103,7 +103,7 @@ def test_many_rows_and_long_rows(library: str) -> None:
 @pytest.mark.parametrize("alpha", [None, -0.5])
 @pytest.mark.parametrize("act", ACTIVATIONS)
 def test_derivatives_without_a_library(act: str, alpha: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "find", lambda device: None)
+    monkeypatch.setattr(launch, "find", lambda device: None)
     x = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
     b = torch.randn(3, dtype=torch.float64, requires_grad=True)
     for clamp in (None, 0.9):
@@ -115,13 +115,19 @@ def test_derivatives_without_a_library(act: str, alpha: float | None, monkeypatc
         assert torch.autograd.gradgradcheck(function, (x, b))
 
 
+@pytest.mark.parametrize("alpha", [None, -0.5, 0.0, 1.7])
+@pytest.mark.parametrize("gain", [1.3, -0.8])
+@pytest.mark.parametrize("clamp", [None, 1.1])
 @pytest.mark.parametrize("act", ACTIVATIONS)
-def test_derivatives_of_first_and_second_order(act: str) -> None:
+def test_derivatives_of_first_and_second_order(act: str, clamp: float | None, gain: float, alpha: float | None) -> None:
+    """A negative alpha or gain too, where the output alone no longer tells the slope."""
+    if alpha is not None and act != "lrelu":
+        return  # has none
     x = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
     b = torch.randn(3, dtype=torch.float64, requires_grad=True)
 
     def function(x: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return bias_act(x, b, act=act, gain=1.3, clamp=1.1, backend="native")
+        return bias_act(x, b, act=act, alpha=alpha, gain=gain, clamp=clamp, backend="native")
 
     assert torch.autograd.gradcheck(function, (x, b))
     assert torch.autograd.gradgradcheck(function, (x, b))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from latentedit.cuda_ops import build, toolchain
+from latentedit.cuda_ops import build, native, toolchain
 from latentedit.errors import BackendError
 
 COMPILER = """#!/bin/sh
@@ -215,4 +215,4 @@ def test_importing_compiles_and_loads_nothing(tmp_path: Path) -> None:
 
 def test_the_real_library_speaks_the_interface(tmp_path: Path) -> None:
     library = ctypes.CDLL(str(build.build("cpu")))
-    assert library.le_abi() == 1
+    assert library.le_abi() == native.ABI

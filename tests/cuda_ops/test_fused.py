@@ -10,7 +10,22 @@ from kernel_vectors import DTYPES, error
 from torch import Tensor
 from torch.library import opcheck
 
-from latentedit.cuda_ops import bias_act, kernels, setup_filter, styled_conv, to_image, upsample2d, upsample_add
+from latentedit.cuda_ops import (
+    Chain,
+    bias_act,
+    chained_conv,
+    fused,
+    fused_grad,
+    launch,
+    setup_filter,
+    styled_conv,
+    to_image,
+    upsample2d,
+    upsample_add,
+)
+from latentedit.cuda_ops.epilogue import Epilogue, apply_epilogue, can_fuse
+from latentedit.cuda_ops.fused_reference import bounded, modulated
+from latentedit.networks import GeneratorConfig, synthesis
 
 FILTER = setup_filter([1, 3, 3, 1])
 # (up, pixels, input channels, output channels, images): direct, Winograd with and without a partial tile, odd channels
@@ -86,6 +101,68 @@ def test_layer(dtype: torch.dtype, size: Any, clamp: float | None, library: str)
         assert distance(gradient, reference) < (2e-2 if dtype == torch.float32 else 0.25)
 
 
+@pytest.mark.parametrize("act", ["lrelu", "swish"])
+@pytest.mark.parametrize("size", LAYERS, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_chain(dtype: torch.dtype, size: Any, act: str, library: str) -> None:
+    """The product that a layer takes and the one that it leaves behind, kept beside its result or not."""
+    layer = make_layer(*size)
+    weight, styles, noise, bias = (layer[n] for n in ("weight", "styles", "noise", "bias"))
+    following = torch.randn(size[4], size[3])
+    x = layer["x"].to(dtype)
+    rest = (weight, styles, noise, bias, FILTER, size[0], act, None, None, 1.0)
+    plain = chained_conv(Chain(x), *rest).x
+    for given in (Chain(x), Chain(x, modulated(x, styles))):
+        kept = chained_conv(given, *rest, following=following)
+        assert kept.product is not None
+        assert distance(kept.x, plain) < ROUNDING[dtype]
+        assert distance(kept.product, modulated(plain.double(), bounded(following, dtype))) < ROUNDING[dtype]
+        alone = chained_conv(given, *rest, following=following, keep=False)
+        assert alone.x is alone.product
+        assert distance(alone.x, kept.product) < ROUNDING[dtype]
+
+
+@pytest.mark.parametrize("architecture", ["skip", "orig"])
+@pytest.mark.parametrize("reduced", [0, 2])
+def test_network_of_chained_layers(
+    architecture: str, reduced: int, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images and gradients are those of layers that know nothing of each other."""
+    config = GeneratorConfig(
+        resolution=32, w_dim=16, channel_base=512, channel_max=32, architecture=architecture, reduced_res=reduced
+    )
+    torch.manual_seed(0)
+    network = synthesis.SynthesisNetwork(config).eval().requires_grad_(False)
+    ws = torch.randn(2, network.num_ws, 16)
+
+    def render() -> list[Tensor]:
+        with torch.no_grad():
+            image = network(ws)
+        leaf = ws.clone().requires_grad_()
+        return [image, torch.autograd.grad(network(leaf).square().sum(), leaf)[0]]
+
+    plain = render()
+    calls: list[bool] = []
+
+    def chains(x: Tensor) -> bool:
+        calls.append(True)
+        return True
+
+    monkeypatch.setattr(synthesis, "products_pay", chains)
+    for value, expected in zip(render(), plain, strict=True):
+        assert distance(value, expected) < (2e-2 if reduced else 1e-5)
+    assert calls
+
+
+def test_what_was_not_kept_has_no_gradient() -> None:
+    layer = make_layer(1, 8, 16, 16, 1)
+    styles = layer["styles"].requires_grad_()
+    rest = (layer["noise"], layer["bias"], FILTER, 1, "lrelu", None, None, None)
+    left = chained_conv(Chain(layer["x"]), layer["weight"], styles, *rest, following=torch.ones(1, 16), keep=False)
+    with pytest.raises(RuntimeError, match="only the product was kept"):
+        torch.autograd.grad(left.x.sum(), styles)
+
+
 @pytest.mark.parametrize("act", ["relu", "swish", "tanh"])
 @pytest.mark.parametrize("up", [1, 2])
 def test_other_activations(act: str, up: int, library: str) -> None:
@@ -99,14 +176,15 @@ def test_other_activations(act: str, up: int, library: str) -> None:
 
 def test_winograd_is_what_runs_and_meets_its_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[int, ...]] = []
-    winograd = kernels.winograd
+    winograd = fused.winograd
 
     def watched(x: Tensor, *rest: Any, **options: Any) -> Tensor | None:
         y = winograd(x, *rest, **options)
         calls.append(tuple(x.shape) if y is not None else ())
         return y
 
-    monkeypatch.setattr(kernels, "winograd", watched)
+    for module in (fused, fused_grad):
+        monkeypatch.setattr(module, "winograd", watched)
     layer = make_layer(1, 34, 64, 64, 2)
     y, gradients = run(layer, 1, torch.float32, act="linear")
     y64, gradients64 = run(layer, 1, torch.float64, act="linear")
@@ -180,7 +258,7 @@ def test_registration() -> None:
     for up in (1, 2):
         x, styles, noise = torch.randn(2, 32, 4, 4), torch.randn(2, 32), torch.randn(2, 1, 4 * up, 4 * up)
         inputs = (x.requires_grad_(), torch.randn(32, 32, 3, 3), styles.requires_grad_(), noise.requires_grad_())
-        spec = (torch.randn(32), FILTER, up, "lrelu", 0.2, 1.4, 1.0)
+        spec = (torch.randn(32), FILTER, None, None, up, "lrelu", 0.2, 1.4, 1.0, True)
         opcheck(torch.ops.latentedit.styled_conv.default, (*inputs, *spec))
     image, add = torch.randn(2, 3, 4, 4, requires_grad=True), torch.randn(2, 3, 8, 8, requires_grad=True)
     opcheck(torch.ops.latentedit.upsample_add.default, (image, FILTER, add))
@@ -225,11 +303,11 @@ def test_epilogue_of_every_activation(library: str) -> None:
     x = torch.randn(2, 12, 5, 8)
     scale, post, bias, noise = torch.rand(2, 12), torch.randn(2, 12), torch.randn(12), torch.randn(1, 1, 5, 8)
     for act in ("linear", "relu", "lrelu", "tanh", "sigmoid", "elu", "selu", "softplus", "swish"):
-        what = kernels.Epilogue(scale, noise, bias, post, act, 0.2, 1.3, 0.9)
+        what = Epilogue(scale, noise, bias, act, 0.2, 1.3, 0.9, post)
         biased = x.double() * scale[:, :, None, None] + noise + bias[:, None, None]
         expected = bias_act(biased, act=act, alpha=0.2, gain=1.3, clamp=0.9, backend="reference")
         for layout in (torch.contiguous_format, torch.channels_last):
-            y = kernels.epilogue(x.to(memory_format=layout), what)
+            y = apply_epilogue(x.to(memory_format=layout), what)
             assert y is not None
             assert error(y, expected * post[:, :, None, None]) < 1e-6
 
@@ -237,8 +315,8 @@ def test_epilogue_of_every_activation(library: str) -> None:
 def test_reference_runs_without_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = make_layer(2, 6, 8, 4, 2)
     native, gradients = run(layer, 2, torch.float32)
-    monkeypatch.setattr(kernels, "find", lambda device: None)
-    assert not kernels.can_fuse(layer["x"], "lrelu")
+    monkeypatch.setattr(launch, "find", lambda device: None)
+    assert not can_fuse(layer["x"])
     reference, reference_gradients = run(layer, 2, torch.float32)
     assert distance(native, reference) < 1e-5
     for a, b in zip(gradients, reference_gradients, strict=True):
