@@ -1,7 +1,7 @@
 """Figures of a model on held-out photos: inversion, samples, edits. `scripts/evaluate_model.py` prints them.
 
-Identity is judged by dlib's face recognition network, which no part of the model was chosen by; attributes by the
-model's own perception network.
+Identity is judged by dlib's face recognition network, attributes by the model's own perception network. Encoders that
+were trained with either as a loss look better to it than to another judge.
 """
 
 from __future__ import annotations
@@ -45,11 +45,16 @@ class Photos:
     rows: Sequence[dict[str, str]]
 
     @classmethod
-    def choose(cls, faces: FaceCrops, count: int, *, seed: int = 0, masked: bool = False) -> Photos:
-        """``count`` photos drawn with ``seed``; ``masked`` takes those that have a masked variant."""
-        pool = np.unique(faces.masked_of) if masked else np.arange(len(faces))
-        chosen = np.sort(np.random.default_rng(seed).permutation(pool)[:count])
+    def choose(cls, faces: FaceCrops, count: int, *, seed: int = 0, label: str | None = None) -> Photos:
+        """``count`` photos drawn with ``seed``, of those whose column ``label`` says yes where one is given."""
+        yes = [i for i, row in enumerate(faces.rows) if label is None or float(row.get(label) or 0) > 0.5]
+        chosen = np.sort(np.random.default_rng(seed).permutation(yes)[:count]).astype(int)
         return cls(faces.tensor(chosen), faces.landmarks(chosen), [faces.rows[i] for i in chosen])
+
+    def joined(self, other: Photos) -> Photos:
+        """These photos and then those of ``other``."""
+        landmarks = np.concatenate([self.landmarks, other.landmarks])
+        return Photos(torch.cat([self.images, other.images]), landmarks, [*self.rows, *other.rows])
 
 
 @torch.no_grad()
@@ -98,29 +103,29 @@ def evaluate_samples(model: Model, faces: FaceCrops, count: int) -> dict[str, fl
     }
 
 
-def evaluate_inversion(model: Model, photos: Photos, judge: DlibFaceNetwork, steps: int) -> tuple[dict[str, Any], list]:
-    """Figures of the encoder and of the hybrid method, and the hybrid's inversions."""
+def evaluate_inversion(
+    model: Model, photos: Photos, judge: DlibFaceNetwork, method: str, steps: int | None = None
+) -> tuple[dict[str, Any], list[Any]]:
+    """Figures of an inversion method on ``photos``, and the inversions."""
     pictures = to_pil(photos.images)
-    result: dict[str, Any] = {"photos": len(pictures)}
-    inversions: list[Any] = []
-    for method, count in (("encoder", None), ("hybrid", steps)):
-        invert(pictures[0], model=model, method=method, steps=min(count or 0, 2) or None, face=None)
-        began = time.perf_counter()
-        invert(pictures[0], model=model, method=method, steps=count, face=None)
-        seconds = time.perf_counter() - began
-        inversions = invert(pictures, model=model, method=method, steps=count, face=None)
-        images = to_tensor([inversion.image for inversion in inversions])
-        distances = dlib_distances(judge, images, photos.images, photos.landmarks)
-        errors = (images - photos.images).square().mean(dim=[1, 2, 3]).numpy()
-        result[method] = {
-            "mse": float(errors.mean()),
-            "same_person": float((distances < SAME_PERSON).mean()),
-            "dlib_distance": float(distances.mean()),
-            "sharpness": sharpness(images, photos.images),
-            "seconds_one_photo": seconds,
-            "groups": _groups(photos.rows, errors, distances),
-        }
-    return result, inversions
+    invert(pictures[0], model=model, method=method, steps=min(steps or 0, 2) or None, face=None)
+    began = time.perf_counter()
+    invert(pictures[0], model=model, method=method, steps=steps, face=None)
+    seconds = time.perf_counter() - began
+    inversions = invert(pictures, model=model, method=method, steps=steps, face=None)
+    images = to_tensor([inversion.image for inversion in inversions])
+    distances = dlib_distances(judge, images, photos.images, photos.landmarks)
+    errors = (images - photos.images).square().mean(dim=[1, 2, 3]).numpy()
+    figures = {
+        "photos": len(pictures),
+        "mse": float(errors.mean()),
+        "same_person": float((distances < SAME_PERSON).mean()),
+        "dlib_distance": float(distances.mean()),
+        "sharpness": sharpness(images, photos.images),
+        "seconds_one_photo": seconds,
+        "groups": _groups(photos.rows, errors, distances),
+    }
+    return figures, inversions
 
 
 def _groups(rows: Sequence[dict[str, str]], errors: np.ndarray, distances: np.ndarray) -> dict[str, dict[str, float]]:
@@ -128,10 +133,8 @@ def _groups(rows: Sequence[dict[str, str]], errors: np.ndarray, distances: np.nd
     names: dict[str, list[int]] = {}
     for i, row in enumerate(rows):
         if row.get("age"):
-            age = float(row["age"])
-            names.setdefault(
-                "age " + ("0-12" if age < 13 else "13-29" if age < 30 else "30-59" if age < 60 else "60+"), []
-            ).append(i)
+            band = next(name for limit, name in AGE_BANDS if float(row["age"]) < limit)
+            names.setdefault(f"age {band}", []).append(i)
         if row.get("male"):
             names.setdefault("male" if float(row["male"]) > 0.5 else "female", []).append(i)
         if row.get("ethnicity"):
@@ -146,43 +149,54 @@ def _groups(rows: Sequence[dict[str, str]], errors: np.ndarray, distances: np.nd
     }
 
 
+EDITS: tuple[tuple[str, dict[str, float], str, bool], ...] = (
+    ("smile to 0.9", {"smile": 0.9}, "smile", True),
+    ("eyeglasses off", {"eyeglasses": 0.05}, "eyeglasses", False),
+    ("makeup on", {"makeup": 0.9}, "makeup", True),
+)
+"""Edits that are tried: name, amounts, the attribute that judges, and whether it is to appear or to vanish."""
+
+
 def evaluate_edits(model: Model, inversions: Sequence[Any], photos: Photos, judge: DlibFaceNetwork) -> dict[str, Any]:
-    """Success of edits on held-out inversions, as the perception network and dlib see them."""
+    """Success of edits on held-out inversions, as the perception network and dlib see them.
+
+    Each is tried where it has something to change: a smile where there is none.
+    """
     network = model.require("perception")
     before = to_tensor([inversion.image for inversion in inversions])
     with torch.no_grad():
         seen = network.perceive(before)
     result: dict[str, Any] = {}
-    tries: list[tuple[str, dict[str, float], Any]] = [
-        ("age +15", {"age": 15.0}, None),
-        ("smile to 0.9", {"smile": 0.9}, (lambda now: now.smile > 0.5, seen.smile < 0.5)),
-        ("eyeglasses off", {"eyeglasses": 0.05}, (lambda now: now.eyeglasses < 0.5, seen.eyeglasses > 0.5)),
-        ("makeup on", {"makeup": 0.9}, (lambda now: now.makeup > 0.5, seen.makeup < 0.5)),
-    ]
-    for name, amounts, success in tries:
-        images = _edited(model, inversions, amounts)
+    older = _edited(model, inversions, {"age": 15.0})
+    if older is not None:
+        with torch.no_grad():
+            change = network.perceive(older).age - seen.age
+        distances = dlib_distances(judge, older, before, photos.landmarks)
+        result["age +15"] = {
+            "change_mean": float(change.mean()),
+            "change_std": float(change.std()),
+            "same_person": float((distances < SAME_PERSON).mean()),
+        }
+    for name, amounts, attribute, appears in EDITS:
+        chosen = np.flatnonzero((seen[attribute].numpy() < 0.5) == appears)
+        images = _edited(model, [inversions[i] for i in chosen], amounts)
         if images is None:
             continue
         with torch.no_grad():
-            now = network.perceive(images)
-        distances = dlib_distances(judge, images, before, photos.landmarks)
-        figures: dict[str, Any] = {"same_person": float((distances < SAME_PERSON).mean())}
-        if success is None:
-            change = now.age - seen.age
-            figures |= {"change_mean": float(change.mean()), "change_std": float(change.std())}
-        else:
-            reached, eligible = success
-            count = int(eligible.sum())
-            figures |= {
-                "tried": count,
-                "success": float(reached(now)[eligible].float().mean()) if count else float("nan"),
-            }
-        result[name] = figures
+            reached = (network.perceive(images)[attribute] > 0.5) == appears
+        distances = dlib_distances(judge, images, before[chosen], photos.landmarks[chosen])
+        result[name] = {
+            "tried": len(chosen),
+            "success": float(reached.float().mean()),
+            "same_person": float((distances < SAME_PERSON).mean()),
+        }
     return result
 
 
 def _edited(model: Model, inversions: Sequence[Any], amounts: dict[str, Any]) -> Tensor | None:
-    """Renders of edited inversions; None where the model lacks the direction."""
+    """Renders of edited inversions; None where there are none or the model lacks the direction."""
+    if not inversions:
+        return None
     try:
         return torch.cat([edit(inversion, model=model, **amounts).pixels for inversion in inversions])
     except DirectionError:
