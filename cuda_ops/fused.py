@@ -76,8 +76,8 @@ def styled_conv(
         act, alpha, gain, clamp: as in `bias_act`.
 
     Returns:
-        [N, O, H * up, W * up] of the dtype of ``x``, channels-last; differentiable to any order in ``x``, ``styles``
-        and ``noise``.
+        [N, O, H * up, W * up] of the dtype of ``x``, under autocast of its dtype, channels-last; differentiable to any
+        order in ``x``, ``styles`` and ``noise``.
     """
     spec = (act, alpha, gain, clamp)
     return chained_conv(Chain(x), weight, styles, noise, bias, resample_filter, up, *spec).x
@@ -116,8 +116,14 @@ def chained_conv(
         -1.0 if clamp is None else float(clamp),
     )
     keep = keep or following is None
+    device = chain.x.device.type
+    if torch.is_autocast_enabled(device):
+        chain = Chain(*(t if t is None else t.to(torch.get_autocast_dtype(device)) for t in chain))
+        styles, following = styles.float(), None if following is None else following.float()
     tensors = (chain.x, weight, styles, noise, bias, resample_filter, chain.product, following)
-    y, product = _styled_conv(*tensors, up, *spec, keep)
+    # Autocast chooses the dtype of the activations; the layer's own factors and its gradient know nothing of it.
+    with torch.autocast(device, enabled=False):
+        y, product = _styled_conv(*tensors, up, *spec, keep)
     return Chain(y, None if following is None else product) if keep else Chain(product, product)
 
 

@@ -1,4 +1,7 @@
 // bias_act on the CPU: forward, first and second derivative, in one pass over memory.
+#include <algorithm>
+#include <vector>
+
 #include "cpu.h"
 
 namespace latentedit {
@@ -30,39 +33,43 @@ template <class S> __attribute__((noinline)) void compute(const Task& t, S* u, c
     });
 }
 
-template <class T> void fill(Arith<T>* to, const void* from, int64_t at, int n) {
-    const T* source = static_cast<const T*>(from) + at;
-    for (int i = 0; i < n; ++i) to[i] = load(source[i]);
-}
-
 // One run of elements: `b`, one bias per element, or `bias`, one for all.
-template <class T> void run(const Task& t, int64_t at, const T* b, Arith<T> bias, int n) {
+template <class T> void run(const Task& t, int64_t at, const Arith<T>* b, Arith<T> bias, int n) {
     using S = Arith<T>;
     alignas(64) S u[kBlock], d[kBlock], w[kBlock];
     const bool from_output = t.order == 1 && piecewise_linear(t.act);
-    fill<T>(u, from_output ? t.y : t.x, at, n);
+    widen(static_cast<const T*>(from_output ? t.y : t.x) + at, u, n);
     if (!from_output) {
-        if (b) for (int i = 0; i < n; ++i) u[i] += load(b[i]);
+        if (b) for (int i = 0; i < n; ++i) u[i] += b[i];
         else for (int i = 0; i < n; ++i) u[i] += bias;
     }
-    if (t.order >= 1) fill<T>(d, t.dy, at, n);
-    if (t.order == 2) fill<T>(w, t.v, at, n);
+    if (t.order >= 1) widen(static_cast<const T*>(t.dy) + at, d, n);
+    if (t.order == 2) widen(static_cast<const T*>(t.v) + at, w, n);
     const int padded = (n + 15) / 16 * 16;
     for (int i = n; i < padded; ++i) u[i] = d[i] = w[i] = S(0);
     compute<S>(t, u, d, w, padded);
-    T* out = static_cast<T*>(t.out) + at;
-    for (int i = 0; i < n; ++i) store(out[i], u[i]);
+    narrow(u, static_cast<T*>(t.out) + at, n);
+}
+
+// One bias per element: the biases are laid side by side until they fill a block.
+template <class T> void tiled(const Task& t, int64_t begin, int64_t end) {
+    const int64_t C = t.channels, copies = C < kBlock ? kBlock / C : 1, length = copies * C;
+    std::vector<Arith<T>> biases(length);
+    for (int64_t i = 0; i < copies; ++i) widen(static_cast<const T*>(t.b), biases.data() + i * C, C);
+    for (int64_t at = begin * C; at < end * C; at += length) {
+        const int64_t rest = std::min(end * C - at, length);
+        for (int64_t i = 0; i < rest; i += kBlock)
+            run<T>(t, at + i, biases.data() + i, Arith<T>(0), int(std::min<int64_t>(rest - i, kBlock)));
+    }
 }
 
 template <class T> void rows(const Task& t, int64_t begin, int64_t end) {
+    if (t.b && t.inner == 1) return tiled<T>(t, begin, end);
     const T* b = static_cast<const T*>(t.b);
-    const bool per_element = b && t.inner == 1;
-    const int64_t length = per_element ? t.channels : t.inner;
     for (int64_t row = begin; row < end; ++row) {
-        const Arith<T> bias = b && !per_element ? load(b[row % t.channels]) : Arith<T>(0);
-        for (int64_t i = 0; i < length; i += kBlock)
-            run<T>(t, row * length + i, per_element ? b + i : nullptr, bias,
-                   int(length - i < kBlock ? length - i : kBlock));
+        const Arith<T> bias = b ? load(b[row % t.channels]) : Arith<T>(0);
+        for (int64_t i = 0; i < t.inner; i += kBlock)
+            run<T>(t, row * t.inner + i, nullptr, bias, int(std::min<int64_t>(t.inner - i, kBlock)));
     }
 }
 

@@ -14,10 +14,6 @@ namespace latentedit {
 
 enum Dtype { F32, F16, BF16, F64 };
 
-inline float load(float x) { return x; }
-inline double load(double x) { return x; }
-inline void store(float& to, float x) { to = x; }
-inline void store(double& to, double x) { to = x; }
 template <class T> using Arith = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
 // Calls f with a null pointer of the element type that `dtype` names; false for an unknown one.

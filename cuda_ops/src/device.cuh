@@ -48,12 +48,12 @@ LE_DEVICE float load(Half x) { return __half2float(x); }
 LE_DEVICE float load(BFloat x) { return __bfloat162float(x); }
 LE_DEVICE void store(Half& to, float x) { to = __float2half_rn(x); }
 LE_DEVICE void store(BFloat& to, float x) { to = __float2bfloat16_rn(x); }
+LE_DEVICE float load(float x) { return x; }
+LE_DEVICE void store(float& to, float x) { to = x; }
 #else
 using Half = float16;
 using BFloat = bfloat16;
 #endif
-LE_DEVICE float load(float x) { return x; }
-LE_DEVICE void store(float& to, float x) { to = x; }
 
 // V elements moved by one access: 16 bytes where V * sizeof(T) is 16.
 template <class T, int V> struct alignas(sizeof(T) * V) Pack { T data[V]; };

@@ -4,14 +4,6 @@
 namespace latentedit {
 namespace {
 
-template <class T> void convert(float* __restrict to, const T* __restrict from, int64_t n) {
-    for (int64_t i = 0; i < n; ++i) to[i] = load(from[i]);
-}
-
-template <class T> void deliver(T* __restrict to, const float* __restrict from, int64_t n) {
-    for (int64_t i = 0; i < n; ++i) store(to[i], from[i]);
-}
-
 struct Shape { int64_t n, channels, height, width; };
 
 template <class T> void forward(const Epilogue& e, const T* x, T* y, Shape s, bool last, int threads) {
@@ -28,10 +20,10 @@ template <class T> void forward(const Epilogue& e, const T* x, T* y, Shape s, bo
                 current = plane / planes;
                 epilogue = EpilogueRow(&e, current, s.channels, s.width);
             }
-            convert(buffer.data(), x + i * row, row);
+            widen(x + i * row, buffer.data(), row);
             if (last) epilogue.pixels(buffer.data(), oy, 0, s.width);
             else epilogue.plane(buffer.data(), oy, plane % planes);
-            deliver(y + i * row, buffer.data(), row);
+            narrow(buffer.data(), y + i * row, row);
         }
     });
 }
@@ -54,8 +46,8 @@ void gradient(const Epilogue& e, const T* dy, const T* y, T* dx, float* sums, fl
             const int64_t stop = (part + 1) * length < pixels ? (part + 1) * length : pixels;
             for (int64_t p = part * length; p < stop; ++p) {
                 const int64_t at = (image * pixels + p) * C;
-                convert(d.data(), dy + at, C);
-                convert(u.data(), y + at, C);
+                widen(dy + at, d.data(), C);
+                widen(y + at, u.data(), C);
                 const float shift = noise ? noise[p] : 0.0f;
                 float total = 0.0f;
                 float *__restrict dp = d.data(), *__restrict up = u.data(), *__restrict sp = sum.data();
@@ -70,12 +62,19 @@ void gradient(const Epilogue& e, const T* dy, const T* y, T* dx, float* sums, fl
                     dp[c] = dz * cp[c];
                 }
                 if (noise_grad) noise_grad[image * pixels + p] = total;
-                deliver(dx + at, d.data(), C);
+                narrow(d.data(), dx + at, C);
             }
             float* to = sums + (part * s.n + image) * C;
             for (int64_t c = 0; c < C; ++c) to[c] = sum[c] / scale[c];
         }
     });
+}
+
+// The numbers themselves where they are float already, else their copies in `buffer`.
+inline const float* direct(const float* from, float*, int64_t) { return from; }
+template <class T> const float* direct(const T* from, float* buffer, int64_t n) {
+    widen(from, buffer, n);
+    return buffer;
 }
 
 // Channels-last only: g = gradient of x * scale. dx = g * scale, sums[part, n, c] = sum of g * x over pixels.
@@ -84,7 +83,7 @@ void modulation(const T* g, const T* x, const float* scale, T* dx, float* sums, 
     const int64_t pixels = s.height * s.width, C = s.channels, length = (pixels + parts - 1) / parts;
     expect_writes(dx, s.n * pixels * C * int64_t(sizeof(T)));
     parallel(s.n * parts, 1, threads, [&](int64_t begin, int64_t end, int) {
-        std::vector<float> sum(C);
+        std::vector<float> sum(C), gs(C), xs(C);
         for (int64_t job = begin; job < end; ++job) {
             const int64_t image = job / parts, part = job % parts;
             const int64_t stop = (part + 1) * length < pixels ? (part + 1) * length : pixels;
@@ -93,14 +92,15 @@ void modulation(const T* g, const T* x, const float* scale, T* dx, float* sums, 
             const float* __restrict by = scale + image * C;
             for (int64_t p = part * length; p < stop; ++p) {
                 const int64_t at = (image * pixels + p) * C;
-                const T *__restrict gp = g + at, *__restrict xp = x + at;
-                T* to = dx + at;
+                const float *__restrict gp = direct(g + at, gs.data(), C), *__restrict xp = direct(x + at, xs.data(), C);
+                float* __restrict to = std::is_same_v<T, float> ? reinterpret_cast<float*>(dx + at) : gs.data();
 #pragma GCC ivdep
                 for (int64_t c = 0; c < C; ++c) {
-                    const float v = load(gp[c]);
-                    sp[c] += v * load(xp[c]);
-                    store(to[c], v * by[c]);
+                    const float v = gp[c];
+                    sp[c] += v * xp[c];
+                    to[c] = v * by[c];
                 }
+                if constexpr (!std::is_same_v<T, float>) narrow(gs.data(), dx + at, C);
             }
             std::memcpy(sums + (part * s.n + image) * C, sp, C * sizeof(float));
         }

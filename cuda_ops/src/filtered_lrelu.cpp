@@ -72,7 +72,7 @@ template <class T, class S> class Plane {
                     shrink(job_, row, job_.fd.data() + k * job_.kd_x, out_.data(), true);
                 }
             }
-            for (int64_t i = 0; i < job_.out_width; ++i) store(y[o * job_.out_width + i], out_[i]);
+            narrow(out_.data(), y + o * job_.out_width, job_.out_width);
         }
     }
 
@@ -108,7 +108,8 @@ template <class T, class S> class Plane {
         if (present_[slot] == r) return to;
         present_[slot] = r;
         const T* from = x + r * job_.width;
-        for (int64_t i = 0; i < job_.width; ++i) source_[i] = load(from[i]) + bias;
+        widen(from, source_.data(), job_.width);
+        for (int64_t i = 0; i < job_.width; ++i) source_[i] += bias;
         const S* __restrict source = source_.data();
         for (int64_t j = 0; j < job_.inner_width; ++j) {
             const Reach t = job_.across[j];

@@ -1,4 +1,5 @@
-// 16-bit floating types on the CPU. Compilers older than GCC 12 know no _Float16 in C++: they get the conversions here.
+// Numbers in memory on the CPU: conversions of 16-bit types, and of the others, which convert to themselves.
+// Compilers older than GCC 12 know no _Float16 in C++: they get the conversions here.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -50,5 +51,46 @@ inline void store(bfloat16& to, float x) {  // round to nearest even; NaN stays 
     const uint32_t bits = bits_of(x), rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
     to.bits = static_cast<uint16_t>(x != x ? 0x7fc0u : rounded);
 }
+
+inline float load(float x) { return x; }
+inline double load(double x) { return x; }
+inline void store(float& to, float x) { to = x; }
+inline void store(double& to, double x) { to = x; }
+
+// Whole runs of numbers to float and back. Compilers do not vectorise conversions of _Float16, so F16C is named here.
+template <class T, class S> inline void widen(const T* __restrict from, S* __restrict to, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) to[i] = load(from[i]);
+}
+
+template <class T, class S> inline void narrow(const S* __restrict from, T* __restrict to, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) store(to[i], from[i]);
+}
+
+#ifdef __F16C__
+typedef short Halves __attribute__((vector_size(16)));
+typedef float Floats __attribute__((vector_size(32)));
+
+inline void widen(const float16* __restrict from, float* __restrict to, int64_t n) {
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        Halves halves;
+        std::memcpy(&halves, from + i, 16);
+        const Floats floats = __builtin_ia32_vcvtph2ps256(halves);
+        std::memcpy(to + i, &floats, 32);
+    }
+    for (; i < n; ++i) to[i] = load(from[i]);
+}
+
+inline void narrow(const float* __restrict from, float16* __restrict to, int64_t n) {
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        Floats floats;
+        std::memcpy(&floats, from + i, 32);
+        const Halves halves = __builtin_ia32_vcvtps2ph256(floats, 0);  // to the nearest, ties to even
+        std::memcpy(to + i, &halves, 16);
+    }
+    for (; i < n; ++i) store(to[i], from[i]);
+}
+#endif
 
 }  // namespace latentedit

@@ -179,7 +179,7 @@ def evaluate_edits(model: Model, inversions: Sequence[Any], photos: Photos, judg
         }
     for name, amounts, attribute, appears in EDITS:
         chosen = np.flatnonzero((seen[attribute].numpy() < 0.5) == appears)
-        images = _edited(model, [inversions[i] for i in chosen], amounts)
+        images = _edited(model, [inversions[int(i)] for i in chosen], amounts)
         if images is None:
             continue
         with torch.no_grad():

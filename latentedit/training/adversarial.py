@@ -29,7 +29,11 @@ from latentedit.training.state import load_state, save_state, update_average
 
 @dataclass(frozen=True)
 class ReconstructionConfig:
-    """Weights of the joint objective's terms on photos rebuilt through the encoder."""
+    """Weights of the joint objective's terms on photos rebuilt through the encoder.
+
+    ``base_share`` of the photos are rebuilt from their base w alone, so that the generator learns to render what the
+    mapping gives it, latents that are the same in all layers, and not only what the offsets reach.
+    """
 
     mse: float = 10.0
     gradient: float = 10.0
@@ -38,6 +42,7 @@ class ReconstructionConfig:
     adversarial: float = 0.5
     offset: float = 1e-3
     latent_critic: float = 0.05
+    base_share: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -218,7 +223,7 @@ class AdversarialTrainer:
         """Terms of the joint objective, named as the fields of `ReconstructionConfig`."""
         assert self.encoder is not None
         base, offsets = self.encoder.parts(photos)
-        rebuilt = self.generator.synthesis(base.unsqueeze(1) + offsets, noise_mode="const")
+        rebuilt = self._rebuilt(base, offsets)
         terms = {
             "mse": F.mse_loss(rebuilt.float(), photos),
             "gradient": gradient_error(rebuilt.float(), photos).mean(),
@@ -230,6 +235,12 @@ class AdversarialTrainer:
             perceptual, identity = self.perceive(rebuilt.float(), photos)
             terms |= {"perceptual": perceptual.mean(), "identity": identity.mean()}
         return terms
+
+    def _rebuilt(self, base: Tensor, offsets: Tensor) -> Tensor:
+        """Photos from their latents, a share of them without the offsets."""
+        assert self.config.reconstruction is not None
+        kept = torch.rand(len(base), 1, 1, device=base.device) >= self.config.reconstruction.base_share
+        return self.generator.synthesis(base.unsqueeze(1) + offsets * kept, noise_mode="const")
 
     def _update_discriminator(self, parts: tuple[Tensor, ...]) -> dict[str, float]:
         losses: dict[str, float] = {}
@@ -269,7 +280,7 @@ class AdversarialTrainer:
             return self.generator.synthesis(self.sample_ws(len(photos)), noise_mode="random"), None
         half = len(photos) // 2
         base, offsets = self.encoder.parts(photos)
-        rebuilt = self.generator.synthesis((base.unsqueeze(1) + offsets)[:half], noise_mode="const")
+        rebuilt = self._rebuilt(base[:half], offsets[:half])
         fake = self.generator.synthesis(self.sample_ws(len(photos) - half), noise_mode="random")
         return torch.cat([rebuilt, fake]), base
 

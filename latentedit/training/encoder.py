@@ -39,6 +39,7 @@ class EncoderTrainingConfig:
     masked_share: float = 0.25
     sample_share: float = 0.25
     ema_decay: float = 0.998
+    bf16: bool = True
     seed: int = 0
 
 
@@ -56,7 +57,7 @@ class EncoderTrainer:
         self.perceive = perceive
         self.generator = generator.eval().requires_grad_(False)
         # Batch norm keeps its settled statistics, so that the average renders what the trained weights do.
-        self.encoder = encoder.eval().requires_grad_(True)
+        self.encoder = encoder.eval().requires_grad_(True).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.average = copy.deepcopy(encoder).eval().requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.encoder.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
         self.step = 0
@@ -78,22 +79,25 @@ class EncoderTrainer:
     def train_step(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """One update; returns the losses by name."""
         config = self.config
-        base, offsets = self.encoder.parts(inputs)
-        rebuilt = self.generator.synthesis(base.unsqueeze(1) + offsets)
+        reduced = torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=config.bf16)
+        with reduced:
+            base, offsets = self.encoder.parts(inputs)
+            rebuilt = self.generator.synthesis(base.unsqueeze(1) + offsets).float()
         terms = {
             "mse": F.mse_loss(rebuilt, targets),
             "gradient": gradient_error(rebuilt, targets).mean(),
             "offset": offsets.square().sum(dim=2).mean(),
         }
         if self.perceive is not None:
-            perceptual, identity = self.perceive(rebuilt, targets)
+            with reduced:
+                perceptual, identity = self.perceive(rebuilt, targets)
             terms |= {"perceptual": perceptual.mean(), "identity": identity.mean()}
         samples = round(config.batch_size * config.sample_share)
         if samples:
             with torch.no_grad():
                 w = self.generator.mapping(torch.randn(samples, self.generator.z_dim, device=inputs.device))
-                images = self.generator.synthesis(w)
-            found, _ = self.encoder.parts(images)
+            with reduced:
+                found, _ = self.encoder.parts(self.generator.synthesis(w))
             terms["latent"] = F.mse_loss(found, w[:, 0])
         loss = torch.stack([getattr(config, name) * value for name, value in terms.items()]).sum()
         self.optimizer.zero_grad(set_to_none=True)

@@ -225,6 +225,26 @@ def test_prepared_weights_die_with_the_weights() -> None:
     assert set(weights._entries) <= known
 
 
+@pytest.mark.parametrize("size", LAYERS, ids=str)
+def test_autocast_chooses_the_dtype_of_activations_alone(size: Any, library: str) -> None:
+    """Styles that a layer of bfloat16 made, and a gradient taken outside of autocast, as training loops do."""
+    up, pixels, inputs, outputs, images = size
+    layer = make_layer(up, pixels, inputs, outputs, images)
+    expected, gradients = run(layer, up, torch.bfloat16, act="linear")
+    leaves = [layer[name].clone().requires_grad_() for name in ("x", "styles", "noise")]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = styled_conv(
+            leaves[0], layer["weight"], leaves[1], bias=layer["bias"], noise=leaves[2], resample_filter=FILTER, up=up,
+            act="linear",
+        )  # fmt: skip
+    seed = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).sin().reshape(y.shape).to(y.dtype)
+    assert y.dtype == torch.bfloat16
+    assert torch.equal(y, expected)
+    for gradient, leaf, found in zip(gradients, leaves, torch.autograd.grad(y, leaves, seed), strict=True):
+        assert found.dtype == leaf.dtype
+        assert distance(found, gradient) < 1e-2
+
+
 @pytest.mark.parametrize("up", [1, 2])
 def test_derivatives_of_any_order(up: int) -> None:
     weight, bias = torch.randn(2, 2, 3, 3, dtype=torch.float64), torch.randn(2, dtype=torch.float64)
