@@ -220,6 +220,19 @@ def test_joint_training_resumes_exactly_and_grows(run: RunConfig, faces: FaceCro
         assert grown.discriminator(large).shape == (2, 1)
 
 
+def test_a_share_of_the_photos_is_rebuilt_without_offsets(run: RunConfig, fabric) -> None:
+    base, offsets = torch.randn(64, 16), torch.randn(64, 6, 16)
+    config = AdversarialConfig(patch_weight=0, feature_weight=0, reconstruction=ReconstructionConfig(base_share=0.25))
+    trainer = adversarial_trainer(run, config, fabric)
+    with torch.no_grad():
+        rebuilt = trainer._rebuilt(base, offsets)
+        plain = trainer.generator.synthesis(base[:, None].repeat(1, 6, 1), noise_mode="const")
+        moved = trainer.generator.synthesis(base[:, None] + offsets, noise_mode="const")
+    near_plain, near_moved = ((rebuilt - images).flatten(1).abs().amax(dim=1) < 1e-5 for images in (plain, moved))
+    assert bool((near_plain ^ near_moved).all())
+    assert 4 <= int(near_plain.sum()) <= 32
+
+
 def test_missing_stage_is_named(run: RunConfig) -> None:
     assert load_run(run.folder).generator == run.generator
     with pytest.raises(ModelError, match=r"mapping\.pt' is not there"):
