@@ -2,7 +2,9 @@
 
     python scripts/evaluate_model.py prepared -o report --model faces64 --card latentedit/assets/faces64/MODEL_CARD.md
 
-``--card`` replaces the table between the markers of that file. Sheets show held-out photos: keep them to yourself.
+``--card`` replaces the table between the markers of that file. ``--history FILE`` keeps the figures of every model that
+was measured, a line of JSON each, and sets the last other one's beside this one's. Sheets show held-out photos: keep
+them to yourself.
 """
 
 from __future__ import annotations
@@ -26,8 +28,6 @@ from latentedit.editing.evaluation import (
     evaluate_edits,
     evaluate_inversion,
     evaluate_masks,
-    evaluate_samples,
-    sample,
 )
 from latentedit.errors import LatentEditError
 from latentedit.files import atomic_path
@@ -36,6 +36,7 @@ from latentedit.latents import seed_z
 from latentedit.media import contact_sheet
 from latentedit.training.data import FaceCrops
 from latentedit.training.face_teacher import DlibFaceNetwork
+from latentedit.training.progress import measure_samples, sample
 
 MORE = 10
 """How many times more photos go through the encoder alone, which takes no time, than are inverted and edited."""
@@ -57,9 +58,18 @@ MARKERS = ("<!-- figures: begin -->", "<!-- figures: end -->")
 @click.option("--samples", default=10_000, show_default=True, help="Samples for the Fréchet distance.")
 @click.option("--steps", default=200, show_default=True, help="Steps of the hybrid inversion.")
 @click.option("--card", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Card whose table to renew.")
+@click.option("--history", type=click.Path(dir_okay=False, path_type=Path), help="File of earlier figures, to go on.")
 @click.option("--threads", type=int, help="CPU threads [PyTorch's choice].")
 def main(
-    data: Path, outdir: Path, model: str, count: int, samples: int, steps: int, card: Path | None, threads: int | None
+    data: Path,
+    outdir: Path,
+    model: str,
+    count: int,
+    samples: int,
+    steps: int,
+    card: Path | None,
+    history: Path | None,
+    threads: int | None,
 ) -> None:
     if threads is not None:
         torch.set_num_threads(threads)
@@ -69,7 +79,7 @@ def main(
         raise click.ClickException(str(error)) from error
     with atomic_path(outdir / "figures.json") as temporary:
         temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    text = table(figures)
+    text = table(figures, {} if history is None else recorded(history, figures))
     click.echo(text)
     if card is not None:
         begin, end = map(re.escape, MARKERS)
@@ -98,7 +108,7 @@ def evaluate(data: Path, outdir: Path, name: str, count: int, samples: int, step
         click.echo(f"{part}: {time.monotonic() - began:.0f} s", err=True)
 
     began = time.monotonic()
-    figures["samples"] = evaluate_samples(model, faces, samples)
+    figures["samples"] = measure_samples(model.generator, model.require("perception"), faces, samples)
     timed("samples", began)
     began = time.monotonic()
     many = Photos.choose(faces, count * MORE)
@@ -106,7 +116,7 @@ def evaluate(data: Path, outdir: Path, name: str, count: int, samples: int, step
     hybrid, inversions = evaluate_inversion(model, photos, judge, "hybrid", steps)
     figures["inversion"] = {"encoder": encoded, "hybrid": hybrid}
     timed("inversion", began)
-    save_grid(outdir / "samples.png", sample(model, 96, 0.7), 16)
+    save_grid(outdir / "samples.png", sample(model.generator, 96, 0.7), 16)
     save_image(direction_sheet(model), outdir / "directions.png")
     rebuilt = to_tensor([inversion.image for inversion in inversions])
     save_grid(outdir / "inversions.png", torch.stack([photos.images, rebuilt], dim=1).flatten(0, 1), 16)
@@ -135,8 +145,40 @@ def direction_sheet(model: Model, seed: int = 4) -> Image.Image:
     return contact_sheet(rows, rows=names, columns=[f"{stop:+d}" for stop in stops], cell=64)
 
 
-def table(figures: dict[str, Any]) -> str:
-    """The figures as a Markdown table."""
+def recorded(history: Path, figures: dict[str, Any]) -> dict[str, str]:
+    """Add ``figures`` to ``history``, in the place of earlier ones of the same weights; returns the last others."""
+    lines = history.read_text(encoding="utf-8").splitlines() if history.exists() else []
+    others = [entry for entry in map(json.loads, lines) if entry["fingerprint"] != figures["fingerprint"]]
+    own = {
+        "fingerprint": figures["fingerprint"],
+        "date": time.strftime("%Y-%m-%d"),
+        "figures": dict(main_rows(figures)),
+    }
+    with atomic_path(history) as temporary:
+        text = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in [*others, own])
+        temporary.write_text(text, encoding="utf-8")
+    return others[-1]["figures"] if others else {}
+
+
+def table(figures: dict[str, Any], before: dict[str, str]) -> str:
+    """The figures as Markdown tables, with those of the model ``before`` where there was one."""
+    rows = main_rows(figures)
+    if before:
+        lines = ["| what | measured | the model before |", "|---|---|---|"]
+        lines += [f"| {name} | {value} | {before.get(name, '-')} |" for name, value in rows]
+    else:
+        lines = ["| what | measured |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
+    lines.append("")
+    for method in ("encoder", "hybrid"):
+        lines += [f"| {method}, by group | photos | MSE | same person |", "|---|---|---|---|"]
+        groups = figures["inversion"][method]["groups"]
+        lines += [f"| {g} | {v['photos']} | {v['mse']:.4f} | {v['same_person']:.0%} |" for g, v in groups.items()]
+        lines.append("")
+    return "\n".join(lines) + "\n"
+
+
+def main_rows(figures: dict[str, Any]) -> list[tuple[str, str]]:
+    """Names and figures, as text."""
     rows: list[tuple[str, str]] = []
     samples, inversion = figures["samples"], figures["inversion"]
     rows.append(("dlib finds a face in samples, psi 0.7", f"{samples['faces_found_psi07']:.1%}"))
@@ -144,7 +186,7 @@ def table(figures: dict[str, Any]) -> str:
     rows.append(("sharpness of samples (spectral energy against photos)", f"{samples['sharpness_samples']:.2f}"))
     for method in ("encoder", "hybrid"):
         values = inversion[method]
-        rows.append((f"{method}: MSE on [-1,1], {values['photos']} photos", f"{values['mse']:.4f}"))
+        rows.append((f"{method}: MSE on [-1,1]", f"{values['mse']:.4f} of {values['photos']}"))
         rows.append((f"{method}: same person by dlib (< 0.6)", f"{values['same_person']:.0%}"))
         rows.append((f"{method}: sharpness", f"{values['sharpness']:.2f}"))
         rows.append((f"{method}: one photo", f"{values['seconds_one_photo']:.2f} s"))
@@ -161,13 +203,7 @@ def table(figures: dict[str, Any]) -> str:
         same = f"{figures['masks']['unmasked_same_person']:.0%}"
         rows.append(("drawn mask removed: same person as without", same))
     rows.append(("files", f"{figures['assets_mb']:.1f} MB"))
-    lines = ["| what | measured |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), ""]
-    for method in ("encoder", "hybrid"):
-        lines += [f"| {method}, by group | photos | MSE | same person |", "|---|---|---|---|"]
-        groups = inversion[method]["groups"]
-        lines += [f"| {g} | {v['photos']} | {v['mse']:.4f} | {v['same_person']:.0%} |" for g, v in groups.items()]
-        lines.append("")
-    return "\n".join(lines) + "\n"
+    return rows
 
 
 if __name__ == "__main__":

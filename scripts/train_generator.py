@@ -34,6 +34,7 @@ from latentedit.training.data import FaceCrops
 from latentedit.training.export import export_model
 from latentedit.training.face_teacher import DlibFaceNetwork
 from latentedit.training.latent_fit import LatentFitConfig
+from latentedit.training.progress import measure_samples
 from latentedit.training.stages import (
     Networks,
     RunConfig,
@@ -131,7 +132,8 @@ def mapping(run: Path, data: Path, steps: int) -> None:
 @click.option("--accelerator", default="auto", show_default=True, help="'cpu', 'cuda', as Lightning Fabric names it.")
 @click.option("--devices", default=1, show_default=True, help="Processes, one GPU each.")
 @click.option("--precision", default="bf16-mixed", show_default=True, help="Or '16-mixed', '32-true'.")
-@click.option("--grid-every", default=20_000, show_default=True, help="Images between sample grids.")
+@click.option("--grid-every", default=20_000, show_default=True, help="Images between sample grids and figures.")
+@click.option("--samples", default=10_000, show_default=True, help="Samples that figures are of; 0 measures none.")
 def adversarial_command(
     run: Path,
     data: Path,
@@ -145,8 +147,13 @@ def adversarial_command(
     devices: int,
     precision: str,
     grid_every: int,
+    samples: int,
 ) -> None:
-    """Train against the discriminator, with the photos kept in the objective unless --plain."""
+    """Train against the discriminator, with the photos kept in the objective unless --plain.
+
+    As it goes, a grid of samples is written, and progress.jsonl gets their Fréchet distance to the held-out photos as a
+    multiple of that between two halves of the photos, their sharpness, and the share in which dlib finds a face.
+    """
     from lightning_fabric import Fabric
 
     config = load_run(run)
@@ -158,7 +165,8 @@ def adversarial_command(
         accumulate=accumulate,
         r1_gamma=gamma if gamma is not None else max(0.0002 * size**2 / (batch * fabric.world_size), 0.5),
     )
-    perceive = perception_network = None
+    perception_network = load_model(_model(perception), device=fabric.device).require("perception")
+    perceive = None
     if plain:
         settings = replace(settings, patch_weight=0.0, feature_weight=0.0)
     else:
@@ -171,18 +179,20 @@ def adversarial_command(
             beta1=0.5,
             reconstruction=ReconstructionConfig(),
         )
-        perception_network = load_model(_model(perception), device=fabric.device).require("perception")
         perceive = perception_losses(perception_network, DlibFaceNetwork(dtype=torch.bfloat16).to(fabric.device))
     trainer = adversarial_trainer(
         config, settings, fabric, start=_start(config, plain), perceive=perceive, perception=perception_network
     )
-    faces = FaceCrops(data, size)
+    faces, held = FaceCrops(data, size), FaceCrops(data, size, split="held")
     metrics = MetricsFile(run / "adversarial.jsonl")
     while trainer.images < images:
         until = min(images, (trainer.images // grid_every + 1) * grid_every)
         report(adversarial(config, trainer, faces, until), metrics)
         if fabric.is_global_zero:
             _grid(run / f"samples-{trainer.images:07d}.png", trainer)
+            if samples and len(held) > 1:
+                figures = measure_samples(trainer.average, perception_network, held, samples)
+                MetricsFile(run / "progress.jsonl").write(images=trainer.images, **figures)
 
 
 def _start(config: RunConfig, plain: bool) -> Networks | None:

@@ -13,21 +13,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from latentedit.checkpoints import Model
 from latentedit.directions import Direction, list_directions
 from latentedit.editing.edits import edit
 from latentedit.errors import DirectionError
-from latentedit.faces.detect import detect
 from latentedit.images import to_pil, to_tensor, to_uint8
 from latentedit.inversion import invert
 from latentedit.inversion.metrics import ssim
-from latentedit.latents import seed_z
 from latentedit.training.data import FaceCrops
 from latentedit.training.face_teacher import DlibFaceNetwork, describe_crops
-from latentedit.training.measures import frechet_multiple, sharpness
+from latentedit.training.measures import sharpness
 
 SAME_PERSON = 0.6
 """dlib's threshold on the distance of two descriptors."""
@@ -57,50 +54,10 @@ class Photos:
         return Photos(torch.cat([self.images, other.images]), landmarks, [*self.rows, *other.rows])
 
 
-@torch.no_grad()
-def sample(model: Model, count: int, psi: float, *, first_seed: int = 0, batch_size: int = 50) -> Tensor:
-    """Samples [count,3,R,R] of consecutive seeds."""
-    parts = []
-    for start in range(first_seed, first_seed + count, batch_size):
-        z = seed_z(range(start, min(start + batch_size, first_seed + count)), model.generator.z_dim)
-        parts.append(model.generator.synthesis(model.generator.mapping(z, truncation_psi=psi)))
-    return torch.cat(parts)
-
-
-@torch.no_grad()
-def features(model: Model, images: Tensor, batch_size: int = 64) -> np.ndarray:
-    """Pooled deepest perception features [N,C] for the Fréchet distance."""
-    network = model.require("perception")
-    parts = [network.perceive(chunk).features[-1].mean(dim=[2, 3]) for chunk in images.split(batch_size)]
-    return torch.cat(parts).double().numpy()
-
-
-def found_share(images: Tensor, side: int = 160) -> float:
-    """Share of images in which dlib's HOG detector finds a face; the crops are enlarged and given a margin."""
-    found = 0
-    for picture in to_pil(images):
-        large = np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC))
-        padded = np.pad(large, ((side // 4, side // 4), (side // 4, side // 4), (0, 0)), mode="edge")
-        found += bool(detect(Image.fromarray(padded), detector="hog"))
-    return found / len(images)
-
-
 def dlib_distances(network: DlibFaceNetwork, a: Tensor, b: Tensor, landmarks: np.ndarray) -> np.ndarray:
     """Distances [N] of dlib descriptors of images that share their geometry."""
     first, second = (describe_crops(network, np.asarray(to_uint8(part)), landmarks) for part in (a, b))
     return np.linalg.norm(first - second, axis=1)
-
-
-def evaluate_samples(model: Model, faces: FaceCrops, count: int) -> dict[str, float]:
-    """Faces found, Fréchet multiple, and sharpness of samples."""
-    truncated = sample(model, min(count, 500), 0.7, first_seed=1_000_000)
-    full = sample(model, count, 1.0)
-    photos = faces.tensor(np.random.default_rng(0).permutation(len(faces))[: 2 * count])
-    return {
-        "faces_found_psi07": found_share(truncated),
-        "frechet_multiple": frechet_multiple(features(model, full), features(model, photos)),
-        "sharpness_samples": sharpness(full[:1000], photos[:1000]),
-    }
 
 
 def evaluate_inversion(

@@ -1,0 +1,77 @@
+"""How a generator in training stands against photos it never saw: Fréchet multiple, sharpness, and faces found."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from latentedit.errors import MissingExtraError
+from latentedit.faces.detect import detect
+from latentedit.images import to_pil
+from latentedit.latents import seed_z
+from latentedit.networks import Generator, PerceptionNetwork
+from latentedit.training.data import FaceCrops
+from latentedit.training.measures import frechet_multiple, sharpness
+
+TRUNCATED = 500
+"""Samples in which faces are searched, at psi 0.7 and of seeds from 1,000,000 on."""
+
+
+@torch.no_grad()
+def sample(
+    generator: Generator, count: int, psi: float = 1.0, *, first_seed: int = 0, batch_size: int = 50
+) -> Tensor:
+    """Samples [count,3,R,R] of consecutive seeds, on the CPU."""
+    device = generator.mapping.w_avg.device
+    parts = []
+    for start in range(first_seed, first_seed + count, batch_size):
+        z = seed_z(range(start, min(start + batch_size, first_seed + count)), generator.z_dim).to(device)
+        parts.append(generator.synthesis(generator.mapping(z, truncation_psi=psi)).cpu())
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def features(network: PerceptionNetwork, images: Tensor, batch_size: int = 64) -> np.ndarray:
+    """Pooled deepest perception features [N,C] of images [N,3,R,R], for the Fréchet distance."""
+    device = next(network.parameters()).device
+    parts = [
+        network.perceive(chunk.to(device)).features[-1].mean(dim=[2, 3]).cpu() for chunk in images.split(batch_size)
+    ]
+    return torch.cat(parts).double().numpy()
+
+
+def found_share(images: Tensor, side: int = 160) -> float:
+    """Share of images in which dlib's HOG detector finds a face; the crops are enlarged and given a margin.
+
+    Raises:
+        MissingExtraError: dlib is not installed.
+    """
+    found = 0
+    for picture in to_pil(images):
+        large = np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC))
+        padded = np.pad(large, ((side // 4, side // 4), (side // 4, side // 4), (0, 0)), mode="edge")
+        found += bool(detect(Image.fromarray(padded), detector="hog"))
+    return found / len(images)
+
+
+def measure_samples(
+    generator: Generator, network: PerceptionNetwork, faces: FaceCrops, count: int = 10_000
+) -> dict[str, float]:
+    """Figures of samples against the held-out ``faces``, by name; faces are not searched where dlib is missing.
+
+    ``count`` samples are set against as many photos, or against half of ``faces`` where these are fewer, since the
+    other half is the yardstick.
+    """
+    samples = sample(generator, min(count, max(len(faces) // 2, 1)))
+    photos = faces.tensor(np.random.default_rng(0).permutation(len(faces))[: 2 * count])
+    figures = {
+        "frechet_multiple": frechet_multiple(features(network, samples), features(network, photos)),
+        "sharpness_samples": sharpness(samples[:1000], photos[:1000]),
+    }
+    try:
+        found = found_share(sample(generator, min(count, TRUNCATED), 0.7, first_seed=1_000_000))
+    except MissingExtraError:
+        return figures
+    return {"faces_found_psi07": found, **figures}

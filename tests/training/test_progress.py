@@ -1,0 +1,59 @@
+"""Progress figures of the embedded generator: against their parts, and without dlib."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from latentedit.checkpoints import Model, load_model
+from latentedit.errors import MissingExtraError
+from latentedit.training import progress
+from latentedit.training.measures import sharpness
+from latentedit.training.progress import features, found_share, measure_samples, sample
+
+
+class Faces:
+    """Stands for held-out `FaceCrops`: eight samples of other seeds."""
+
+    def __init__(self, model: Model) -> None:
+        self.images = sample(model.generator, 8, first_seed=100)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def tensor(self, indices) -> torch.Tensor:
+        return self.images[torch.as_tensor(indices)]
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return load_model()
+
+
+def test_faces_are_found_in_samples_and_not_in_noise(model: Model) -> None:
+    noise = torch.rand(2, 3, 64, 64) * 2 - 1
+    assert found_share(torch.cat([sample(model.generator, 2, 0.5), noise])) == 0.5
+
+
+def test_samples_are_those_of_their_seeds(model: Model) -> None:
+    torch.testing.assert_close(sample(model.generator, 5, batch_size=2)[3:], sample(model.generator, 2, first_seed=3))
+
+
+def test_figures_are_their_measures(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    faces, network = Faces(model), model.require("perception")
+    compared: list[np.ndarray] = []
+    monkeypatch.setattr(progress, "frechet_multiple", lambda *both: compared.extend(both) or 7.0)
+    figures = measure_samples(model.generator, network, faces, 100)  # type: ignore[arg-type]
+    samples = sample(model.generator, 4)
+    assert figures["frechet_multiple"] == 7
+    np.testing.assert_allclose(compared[0], features(network, samples), atol=1e-4)
+    np.testing.assert_allclose(compared[1].sum(axis=0), features(network, faces.images).sum(axis=0), atol=1e-3)
+    assert figures["sharpness_samples"] == pytest.approx(sharpness(samples, faces.images), rel=1e-3)
+    assert figures["faces_found_psi07"] > 0.7
+
+    def absent(images: torch.Tensor) -> float:
+        raise MissingExtraError("dlib is not installed.", None)
+
+    monkeypatch.setattr(progress, "found_share", absent)
+    assert set(measure_samples(model.generator, network, faces, 2)) == {"frechet_multiple", "sharpness_samples"}  # type: ignore[arg-type]
