@@ -118,7 +118,8 @@ def chained_conv(
     keep = keep or following is None
     device = chain.x.device.type
     if torch.is_autocast_enabled(device):
-        chain = Chain(*(t if t is None else t.to(torch.get_autocast_dtype(device)) for t in chain))
+        dtype = torch.get_autocast_dtype(device)
+        chain = Chain(chain.x.to(dtype), None if chain.product is None else chain.product.to(dtype))
         styles, following = styles.float(), None if following is None else following.float()
     tensors = (chain.x, weight, styles, noise, bias, resample_filter, chain.product, following)
     # Autocast chooses the dtype of the activations; the layer's own factors and its gradient know nothing of it.

@@ -22,7 +22,7 @@ template <class T> void forward(const Epilogue& e, const T* x, T* y, Shape s, bo
             }
             widen(x + i * row, buffer.data(), row);
             if (last) epilogue.pixels(buffer.data(), oy, 0, s.width);
-            else epilogue.plane(buffer.data(), oy, plane % planes);
+            else epilogue.plane(buffer.data(), oy, 0, s.width, plane % planes);
             narrow(buffer.data(), y + i * row, row);
         }
     });

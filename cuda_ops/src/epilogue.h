@@ -39,11 +39,11 @@ class EpilogueRow {
         with_act(e_->act, [&](auto a) { pixels_<decltype(a)::value>(row, noise ? noise + from : nullptr, count); });
     }
 
-    // `row`: image row y of one channel.
-    void plane(float* row, int64_t y, int64_t channel) const {
+    // `row`: the pixels [from, from + count) of image row y of one channel.
+    void plane(float* row, int64_t y, int64_t from, int64_t count, int64_t channel) const {
         if (!e_) return;
         const float* noise = noise_row(y);
-        with_act(e_->act, [&](auto a) { plane_<decltype(a)::value>(row, noise, channel); });
+        with_act(e_->act, [&](auto a) { plane_<decltype(a)::value>(row, noise ? noise + from : nullptr, count, channel); });
     }
 
   private:
@@ -61,10 +61,10 @@ class EpilogueRow {
         }
     }
 
-    template <int A> void plane_(float* __restrict row, const float* noise, int64_t channel) const {
+    template <int A> void plane_(float* __restrict row, const float* noise, int64_t count, int64_t channel) const {
         const float alpha = e_->alpha, gain = e_->gain, clamp = e_->clamp;
         const float scale = scale_[channel], bias = bias_[channel], post = post_[channel];
-        for (int64_t i = 0; i < width_; ++i) {
+        for (int64_t i = 0; i < count; ++i) {
             const float u = row[i] * scale + ((noise ? noise[i] : 0.0f) + bias);
             row[i] = bias_act_value<A>(u, alpha, gain, clamp) * post;
         }
