@@ -6,8 +6,12 @@
 An interrupted run goes on from its last checkpoint when started again with the same folder; its schedule is that of the
 present options. ``metrics.jsonl`` and ``curves.png`` in that folder tell how it goes. ``--export`` calibrates the
 averaged network on the validation crops and writes ``perception.safetensors`` (what the library loads) and
-``start.safetensors`` there. The committed weights saw 190,000 crops only (two processes on a busy machine, ``--minutes
-54``, with the descriptors known for the last 70,000): ``--start scripts/state/faces64/perception.safetensors`` goes on.
+``start.safetensors`` there. The committed weights saw 1,120,000 crops, 190,000 of them in a first run, and then
+
+    python scripts/train_perception.py prepared -o runs/perception --images 2000000 --minutes 60 --export \\
+        --report 50000 --start scripts/state/faces64/perception.safetensors
+
+which was interrupted and went on. That file now holds where it ended, for ``--start`` to go on from.
 """
 
 from __future__ import annotations

@@ -10,6 +10,11 @@
 namespace latentedit {
 namespace {
 
+// Out of line, because compilers interchange the loops around it to gather from many rows at once, which is slow.
+template <class T, class S> __attribute__((noinline)) void accumulate(S k, const T* __restrict from, S* __restrict to, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) to[i] += k * load(from[i]);
+}
+
 // The horizontal pass over one chunk: `in` begins at input column chunk.lo, `out` at output column chunk.x0.
 template <class S> struct Across {
     const Job& job;
@@ -42,11 +47,7 @@ template <class S> struct Across {
         const int64_t inner = job.inner;
         S* __restrict to = target(x);
         if (!add) std::fill(to, to + inner, S(0));
-        for (int m = 0; m < job.across[x].count; ++m) {
-            const S k = tap(x, m);
-            const S* __restrict from = source(x) + m * inner;
-            for (int64_t c = 0; c < inner; ++c) to[c] += k * from[c];
-        }
+        for (int m = 0; m < job.across[x].count; ++m) accumulate<S, S>(tap(x, m), source(x) + m * inner, to, inner);
     }
 
     void pixels(int64_t begin, int64_t end) const {
@@ -123,11 +124,7 @@ template <class T, class S> void combine(const T* const* rows, const double* f, 
         for (int64_t i = 0; i < n; ++i) to[i] = k0 * load(a[i]) + k1 * load(b[i]);
     } else {
         std::fill(to, to + n, S(0));
-        for (int m = 0; m < count; ++m) {
-            const S k = f[m * step];
-            const T* __restrict from = rows[m];
-            for (int64_t i = 0; i < n; ++i) to[i] += k * load(from[i]);
-        }
+        for (int m = 0; m < count; ++m) accumulate<T, S>(S(f[m * step]), rows[m], to, n);
     }
 }
 
