@@ -6,9 +6,10 @@
     python scripts/train_generator.py mapping RUN prepared           # z fitted to the latents found
     python scripts/train_generator.py adversarial RUN prepared       # sharpened against an adversary (ADA, R1, ...)
     python scripts/train_generator.py remap RUN prepared RUN2        # the mapping follows the encoder
-    python scripts/train_generator.py export RUN MODEL --perception faces64
-    python scripts/train_generator.py grow RUN RUN128                # a run of twice the resolution
-    python scripts/train_generator.py keep RUN KEPT                  # a small start for a later run (RUN/start.pt)
+    python scripts/train_generator.py adversarial RUN2 prepared --rates 0.3 --images 260000    # small steps at the end
+    python scripts/train_generator.py export RUN2 MODEL --perception faces64
+    python scripts/train_generator.py grow RUN2 RUN128               # a run of twice the resolution
+    python scripts/train_generator.py keep RUN2 KEPT                 # a small start for a later run (KEPT/start.pt)
 
 Every stage goes on where it was interrupted. ``adversarial --plain`` alone is StyleGAN2-ADA training from scratch, for
 those with GPUs and days; ``tune`` starts it from an existing model, on your own faces.
@@ -128,6 +129,7 @@ def mapping(run: Path, data: Path, steps: int) -> None:
 @click.option("--accumulate", default=1, show_default=True, help="Parts that a batch is taken in.")
 @click.option("--plain", is_flag=True, help="Without encoder and reconstruction: StyleGAN2-ADA.")
 @click.option("--perception", default="faces64", show_default=True, help="Model whose perception network judges.")
+@click.option("--rates", default=1.0, show_default=True, help="Factor of the learning rates; 0.3 for a last stretch.")
 @click.option("--gamma", type=float, help="Weight of R1 [0.0002 R^2 / batch, at least 0.5].")
 @click.option("--accelerator", default="auto", show_default=True, help="'cpu', 'cuda', as Lightning Fabric names it.")
 @click.option("--devices", default=1, show_default=True, help="Processes, one GPU each.")
@@ -142,6 +144,7 @@ def adversarial_command(
     accumulate: int,
     plain: bool,
     perception: str,
+    rates: float,
     gamma: float | None,
     accelerator: str,
     devices: int,
@@ -168,15 +171,22 @@ def adversarial_command(
     perception_network = load_model(_model(perception), device=fabric.device).require("perception")
     perceive = None
     if plain:
-        settings = replace(settings, patch_weight=0.0, feature_weight=0.0)
+        settings = replace(
+            settings,
+            learning_rate=2e-3 * rates,
+            discriminator_learning_rate=2e-3 * rates,
+            patch_weight=0.0,
+            feature_weight=0.0,
+        )
     else:
         # The photos' gradients are steadier than the adversary's: small steps with momentum keep the reconstructions.
         settings = replace(
             settings,
-            learning_rate=5e-4,
-            discriminator_learning_rate=1.5e-3,
-            encoder_learning_rate=1.5e-4,
+            learning_rate=5e-4 * rates,
+            discriminator_learning_rate=2e-3 * rates,
+            encoder_learning_rate=1.5e-4 * rates,
             beta1=0.5,
+            patch_weight=1.2,
             reconstruction=ReconstructionConfig(),
         )
         perceive = perception_losses(perception_network, DlibFaceNetwork(dtype=torch.bfloat16).to(fabric.device))

@@ -35,13 +35,13 @@ class ReconstructionConfig:
     mapping gives it, latents that are the same in all layers, and not only what the offsets reach.
     """
 
-    mse: float = 10.0
-    gradient: float = 10.0
+    mse: float = 6.0
+    gradient: float = 2.0
     perceptual: float = 1.0
-    identity: float = 0.5
-    adversarial: float = 0.5
-    offset: float = 1e-3
-    latent_critic: float = 0.05
+    identity: float = 0.7
+    adversarial: float = 1.2
+    offset: float = 2e-3
+    latent_critic: float = 0.15
     base_share: float = 0.5
 
 
@@ -325,7 +325,12 @@ class AdversarialTrainer:
         save_state(path, {**self.modules, **counters})
 
     def load(self, path: str | Path) -> None:
-        """Continue from a checkpoint that `save` wrote."""
+        """Continue from a checkpoint that `save` wrote, with the learning rates of the present configuration."""
+        groups = [group for optimizer in self.optimizers.values() for group in optimizer.param_groups]
+        rates = [group["lr"] for group in groups]
         values = load_state(path, self.modules)
+        groups = [group for optimizer in self.optimizers.values() for group in optimizer.param_groups]
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate
         self.step, self.images, self._signs = int(values["step"]), int(values["images"]), list(values["signs"])
         torch.set_rng_state(values["random"])

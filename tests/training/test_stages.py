@@ -220,6 +220,13 @@ def test_joint_training_resumes_exactly_and_grows(run: RunConfig, faces: FaceCro
         assert grown.discriminator(large).shape == (2, 1)
 
 
+def test_learning_rates_are_those_of_the_present_configuration(run: RunConfig, fabric) -> None:
+    config = AdversarialConfig(patch_weight=0, feature_weight=0, learning_rate=4e-3, path_length_interval=0)
+    adversarial_trainer(run, config, fabric).save(run.path("adversarial"))
+    later = adversarial_trainer(run, replace(config, learning_rate=1e-3), fabric)
+    assert later.optimizers["g"].param_groups[0]["lr"] == 1e-3
+
+
 def test_a_share_of_the_photos_is_rebuilt_without_offsets(run: RunConfig, fabric) -> None:
     base, offsets = torch.randn(64, 16), torch.randn(64, 6, 16)
     config = AdversarialConfig(patch_weight=0, feature_weight=0, reconstruction=ReconstructionConfig(base_share=0.25))
