@@ -6,7 +6,7 @@
     python scripts/train_generator.py mapping RUN prepared           # z fitted to the latents found
     python scripts/train_generator.py adversarial RUN prepared       # sharpened against an adversary (ADA, R1, ...)
     python scripts/train_generator.py remap RUN prepared RUN2        # the mapping follows the encoder
-    python scripts/train_generator.py adversarial RUN2 prepared --rates 0.3 --images 260000    # small steps at the end
+    python scripts/train_generator.py adversarial RUN2 prepared --rates 0.3 --images 20000     # small steps at the end
     python scripts/train_generator.py export RUN2 MODEL --perception faces64
     python scripts/train_generator.py grow RUN2 RUN128               # a run of twice the resolution
     python scripts/train_generator.py keep RUN2 KEPT                 # a small start for a later run (KEPT/start.pt)

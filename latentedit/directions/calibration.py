@@ -71,10 +71,10 @@ class Calibration:
         low, high = self.distance_limits
         return _interpolate(score, self.scores, self.distances, extend=not self.bounded).clamp(low, high)
 
-    def beyond(self, score: Tensor) -> Tensor:
-        """Whether each of ``score`` [N] lies outside ``limits``, so that ``distance_at`` clamps it."""
+    def beyond(self, score: Tensor, slack: float = 0.0) -> Tensor:
+        """Whether each of ``score`` [N] lies outside ``limits`` by more than ``slack``; `distance_at` clamps it."""
         low, high = self.limits
-        slack = 1e-6 * (high - low)
+        slack = max(slack, 1e-6 * (high - low))
         return (score < low - slack) | (score > high + slack)
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 FORMAT = "latentedit"
 KIND = "direction"
 PROBABILITY = "probability"
+SAME_PROBABILITY = 0.03
+"""An amount of 1 where the direction was measured up to 0.98 is not worth a warning."""
 
 
 class OutOfRangeWarning(UserWarning):
@@ -164,7 +166,7 @@ class Direction:
         start = at if current is None else self._start(at, current.to(ws.device, ws.dtype))
         score = calibration.score_at(start) if current is None else current.to(ws.device, ws.dtype)
         target = wanted if self.is_target else score + wanted
-        if bool(calibration.beyond(target).any()):
+        if bool(calibration.beyond(target, SAME_PROBABILITY if self.is_target else 0.0).any()):
             warnings.warn(self._range_note(target), OutOfRangeWarning, stacklevel=2)
         return calibration.distance_at(target) - start
 

@@ -167,11 +167,11 @@ def evaluate_masks(
     if "mask" not in list_directions(model):
         return {}
     before = to_tensor([inversion.image for inversion in inversions])
-    back = torch.cat([edit(edit(inversion, model=model, mask=0.95), mask=0.02).pixels for inversion in inversions])
+    back = torch.cat([edit(edit(inversion, model=model, mask=0.95), mask=0.0).pixels for inversion in inversions])
     chosen = np.random.default_rng(1).permutation(len(faces.masked))[:count]
     originals = faces.masked_of[chosen]
     found = invert(to_pil(faces.tensor(chosen, masked=True)), model=model, method="encoder", face=None)
-    unmasked = torch.cat([edit(inversion, model=model, mask=0.02).pixels for inversion in found])
+    unmasked = torch.cat([edit(inversion, model=model, mask=0.0).pixels for inversion in found])
     distances = dlib_distances(judge, unmasked, faces.tensor(originals), faces.landmarks(originals))
     return {
         "on_off_ssim": float(ssim(back, before).mean()),

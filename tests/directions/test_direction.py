@@ -95,6 +95,9 @@ def test_beyond_the_measured_range_it_stops_and_says_so() -> None:
     with pytest.warns(OutOfRangeWarning, match=r"age would have to reach 110 years, .* from 5 to 95 years"):
         moved = age(intercept=0.0).distance_for(ws, 60.0)
     torch.testing.assert_close(moved, torch.tensor([4.5]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        torch.testing.assert_close(smile().distance_for(ws, 0.92), torch.tensor([2.0]))
 
 
 def test_inside_the_measured_range_nothing_is_said() -> None:
