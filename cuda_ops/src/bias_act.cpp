@@ -19,7 +19,7 @@ struct Task {
 };
 
 // u becomes the result; n is a multiple of 16 so that no loop needs a remainder.
-template <class S> __attribute__((noinline)) void compute(const Task& t, S* u, const S* d, const S* w, int n) {
+template <class S> __attribute__((noinline)) void compute(const Task& t, S* u, S* d, S* w, int n) {
     const S alpha = S(t.alpha), gain = S(t.gain), clamp = S(t.clamp);
     with_act(t.act, [&](auto a) {
         constexpr int A = decltype(a)::value;

@@ -12,18 +12,16 @@ namespace latentedit {
 
 struct Taps { int first, tap, count; };  // out = sum over m < count of f[tap + m * up] * in[first + m]
 
-// Output columns [x0, x1) of a row and the input columns [lo, hi) that they reach; small enough for the L1 cache.
-struct Chunk { int64_t x0, x1, lo, hi; };
+struct Chunk { int64_t x0, x1; };  // output columns of a row, few enough for the L1 cache
 
 struct Job {
     int64_t images, height, width, inner, out_height, out_width;
-    int up_x, down_x, kx, up_y;
+    int up_x, down_x, kx, up_y, pad_x;
     std::vector<double> fx, fy, f;  // correlation order, gain included; fx and fy only where separable
     bool separable;
     std::vector<Taps> across, along;
     int64_t inside0, inside1;  // output columns that all taps reach
     std::vector<Chunk> chunks;
-    int64_t widest;  // input columns of a chunk
 };
 
 constexpr int64_t kChunk = 2048;  // numbers in a chunk of an output row
@@ -61,23 +59,6 @@ inline std::vector<Taps> plan(int64_t in, int64_t out, int up, int down, int pad
     return steps;
 }
 
-inline std::vector<Chunk> chunks_of(const Job& job) {
-    const int64_t columns = std::max<int64_t>(8, kChunk / job.inner);
-    std::vector<Chunk> chunks;
-    for (int64_t x0 = 0; x0 < job.out_width; x0 += columns) {
-        Chunk chunk{x0, std::min(x0 + columns, job.out_width), job.width, 0};
-        for (int64_t x = chunk.x0; x < chunk.x1; ++x) {
-            const Taps t = job.across[x];
-            if (!t.count) continue;
-            chunk.lo = std::min<int64_t>(chunk.lo, t.first);
-            chunk.hi = std::max<int64_t>(chunk.hi, t.first + t.count);
-        }
-        if (chunk.hi == 0) chunk.lo = 0;  // nothing but padding
-        chunks.push_back(chunk);
-    }
-    return chunks;
-}
-
 // Fills in what follows from the sizes: `f` and `separable` as in le_upfirdn2d.
 inline void set_filter(Job& job, const float* f, int kx, int ky, bool separable, bool exact, bool flip, float gain) {
     if (separable) {
@@ -95,17 +76,16 @@ inline void set_filter(Job& job, const float* f, int kx, int ky, bool separable,
     for (auto& v : job.fy) v = separable ? double(float(v) * (gain < 0 ? -root : root)) : v * double(gain);
 }
 
-inline void set_columns(Job& job, int pad_x, int kx) {
-    job.across = plan(job.width, job.out_width, job.up_x, job.down_x, pad_x, kx);
+inline void set_columns(Job& job, int64_t columns) {
+    job.across = plan(job.width, job.out_width, job.up_x, job.down_x, job.pad_x, job.kx);
     const auto full = [&](int64_t o) {
         const Taps t = job.across[o];
-        return t.tap < job.up_x && t.count == (kx - t.tap + job.up_x - 1) / job.up_x;
+        return t.tap < job.up_x && t.count == (job.kx - t.tap + job.up_x - 1) / job.up_x;
     };
     while (job.inside0 < job.out_width && !full(job.inside0)) ++job.inside0;
     job.inside1 = job.inside0;
     while (job.inside1 < job.out_width && full(job.inside1)) ++job.inside1;
-    job.chunks = chunks_of(job);
-    for (const Chunk& chunk : job.chunks) job.widest = std::max(job.widest, chunk.hi - chunk.lo);
+    for (int64_t x0 = 0; x0 < job.out_width; x0 += columns) job.chunks.push_back({x0, std::min(x0 + columns, job.out_width)});
 }
 
 }  // namespace latentedit

@@ -1,21 +1,22 @@
 // upfirdn2d on the CPU, optionally followed by an epilogue or by adding another image.
 //
-// Rows are walked from end to end, so that memory streams; what the taps read again lies in the L2 cache. A chunk of an
-// output row is filtered vertically into a buffer in the L1 cache, and from there horizontally to its place.
+// Rows are walked from end to end, so that memory streams; what the vertical taps read again lies in the L2 cache. Rows
+// of the input are filtered horizontally once and kept, save for the shapes of strips.h, which filter vertically first.
 #include <numeric>
 
 #include "epilogue.h"
 #include "resampling.h"
+#include "strips.h"
 
 namespace latentedit {
 namespace {
 
 // Out of line, because compilers interchange the loops around it to gather from many rows at once, which is slow.
-template <class T, class S> __attribute__((noinline)) void accumulate(S k, const T* __restrict from, S* __restrict to, int64_t n) {
-    for (int64_t i = 0; i < n; ++i) to[i] += k * load(from[i]);
+template <class S> __attribute__((noinline)) void accumulate(S k, const S* __restrict from, S* __restrict to, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) to[i] += k * from[i];
 }
 
-// The horizontal pass over one chunk: `in` begins at input column chunk.lo, `out` at output column chunk.x0.
+// The horizontal pass over one chunk of a row; `in` is the whole row, `out` begins at output column chunk.x0.
 template <class S> struct Across {
     const Job& job;
     const Chunk& chunk;
@@ -39,7 +40,7 @@ template <class S> struct Across {
     }
 
   private:
-    const S* source(int64_t x) const { return in + (job.across[x].first - chunk.lo) * job.inner; }
+    const S* source(int64_t x) const { return in + job.across[x].first * job.inner; }
     S* target(int64_t x) const { return out + (x - chunk.x0) * job.inner; }
     S tap(int64_t x, int m) const { return S(f[job.across[x].tap + m * job.up_x]); }
 
@@ -47,7 +48,7 @@ template <class S> struct Across {
         const int64_t inner = job.inner;
         S* __restrict to = target(x);
         if (!add) std::fill(to, to + inner, S(0));
-        for (int m = 0; m < job.across[x].count; ++m) accumulate<S, S>(tap(x, m), source(x) + m * inner, to, inner);
+        for (int m = 0; m < job.across[x].count; ++m) accumulate(tap(x, m), source(x) + m * inner, to, inner);
     }
 
     void pixels(int64_t begin, int64_t end) const {
@@ -112,109 +113,124 @@ template <class S> struct Across {
     }
 };
 
-// to = sum over m < count of f[m * step] * rows[m]
-template <class T, class S> void combine(const T* const* rows, const double* f, int step, int count, S* __restrict to, int64_t n) {
+// to[i] = sum over m < count of f[m * step] * rows[m][at + i]
+template <class S> void combine(const S* const* rows, int64_t at, const double* f, int step, int count, S* __restrict to, int64_t n) {
     if (count == 4) {
         const S k0 = f[0], k1 = f[step], k2 = f[2 * step], k3 = f[3 * step];
-        const T *__restrict a = rows[0], *__restrict b = rows[1], *__restrict c = rows[2], *__restrict d = rows[3];
-        for (int64_t i = 0; i < n; ++i) to[i] = k0 * load(a[i]) + k1 * load(b[i]) + k2 * load(c[i]) + k3 * load(d[i]);
+        const S *__restrict a = rows[0] + at, *__restrict b = rows[1] + at, *__restrict c = rows[2] + at, *__restrict d = rows[3] + at;
+        for (int64_t i = 0; i < n; ++i) to[i] = k0 * a[i] + k1 * b[i] + k2 * c[i] + k3 * d[i];
     } else if (count == 2) {
         const S k0 = f[0], k1 = f[step];
-        const T *__restrict a = rows[0], *__restrict b = rows[1];
-        for (int64_t i = 0; i < n; ++i) to[i] = k0 * load(a[i]) + k1 * load(b[i]);
+        const S *__restrict a = rows[0] + at, *__restrict b = rows[1] + at;
+        for (int64_t i = 0; i < n; ++i) to[i] = k0 * a[i] + k1 * b[i];
     } else {
         std::fill(to, to + n, S(0));
-        for (int m = 0; m < count; ++m) accumulate<T, S>(S(f[m * step]), rows[m], to, n);
+        for (int m = 0; m < count; ++m) accumulate(S(f[m * step]), rows[m] + at, to, n);
     }
 }
 
-// Makes output rows chunk by chunk; holds the buffers of one thread.
+// Makes output rows from top to bottom, each chunk by chunk from left to right; holds the buffers of one thread.
 template <class T> class Rows {
     using S = Arith<T>;
-    static constexpr bool direct = !std::is_same_v<T, float16>;  // its conversions are not vectorised inside of a loop
-    using Read = std::conditional_t<direct, T, S>;
 
   public:
-    explicit Rows(const Job& job) : job_(job), size_(job.widest * job.inner), vertical_(size_) {
-        for (const Taps& t : job.along) deepest_ = std::max<int64_t>(deepest_, t.count);
-        rows_.resize(deepest_);
-        if (!direct || !job.separable) wide_.resize(deepest_ * size_);
+    Rows(const Job& job, Strip shape) : job_(job), shape_(shape), length_(job.out_width * job.inner) {
+        if (shape != Strip::none) return;
+        int deepest = 1;
+        for (const Taps& t : job.along) deepest = std::max(deepest, t.count);
+        held_.assign(deepest, -1);
+        rows_.resize(deepest);
+        if (job.separable) kept_.resize(deepest * length_);
+        if (!std::is_same_v<T, S>) wide_.resize(job.width * job.inner);
     }
 
     void start(const T* image, int64_t y) {
+        if (image != image_) std::fill(held_.begin(), held_.end(), int64_t(-1));
+        image_ = image;
         taps_ = job_.along[y];
-        row_ = image + taps_.first * job_.width * job_.inner;
-        ready_ = 0;
+        if (shape_ != Strip::none) return reach();
+        if (job_.separable) for (int m = 0; m < taps_.count; ++m) rows_[m] = filtered(taps_.first + m);
     }
 
-    // The next chunk of the row, from left to right.
     void chunk(const Chunk& chunk, S* out) {
-        if (!job_.separable) return every_row(chunk, out);
-        S* to = vertical_.data();
-        if (chunk.lo < chunk.hi) {
-            const int64_t kept = std::max<int64_t>(ready_ - chunk.lo, 0) * job_.inner, n = (chunk.hi - chunk.lo) * job_.inner;
-            if (kept) std::memmove(to, to + (chunk.lo - lo_) * job_.inner, kept * sizeof(S));
-            filtered(chunk.lo * job_.inner + kept, to + kept, n - kept);
-            lo_ = chunk.lo, ready_ = chunk.hi;
+        if constexpr (std::is_same_v<S, float>) {
+            if (shape_ == Strip::blur) return strip<Strip::blur>(job_, reach_, chunk, out);
+            if (shape_ == Strip::up) return strip<Strip::up>(job_, reach_, chunk, out);
+            if (shape_ == Strip::down) return strip<Strip::down>(job_, reach_, chunk, out);
         }
-        Across<S>{job_, chunk, to, job_.fx.data(), out, false}.run();
+        const int64_t at = chunk.x0 * job_.inner, n = (chunk.x1 - chunk.x0) * job_.inner;
+        if (job_.separable) return combine(rows_.data(), at, job_.fy.data() + taps_.tap, job_.up_y, taps_.count, out, n);
+        if (taps_.count == 0) std::fill(out, out + n, S(0));
+        for (int m = 0; m < taps_.count; ++m) {
+            const double* f = job_.f.data() + (taps_.tap + m * job_.up_y) * job_.kx;
+            Across<S>{job_, chunk, widened(taps_.first + m), f, out, m > 0}.run();
+        }
     }
 
   private:
-    void filtered(int64_t at, S* to, int64_t n) {
-        for (int m = 0; m < taps_.count; ++m) {
-            if constexpr (direct) rows_[m] = input(m) + at;
-            else rows_[m] = widened(m, at, n);
+    // Rows beyond the image's edge are rows of zeros.
+    void reach() {
+        const int up = job_.up_y, full = 4 / up, before = (taps_.tap - taps_.tap % up) / up;
+        if (taps_.count < full) zeros_.resize(job_.width * job_.inner);
+        for (int m = 0; m < 4; ++m) {
+            const bool there = m >= before && m < before + taps_.count;
+            reach_.rows[m] = there ? input(taps_.first + m - before) : zeros_.data();
+            reach_.f[m] = there ? float(job_.fy[taps_.tap + (m - before) * up]) : 0.0f;
         }
-        combine<Read, S>(rows_.data(), job_.fy.data() + taps_.tap, job_.up_y, taps_.count, to, n);
+        reach_.ahead = input(taps_.first + taps_.count);
     }
 
-    void every_row(const Chunk& chunk, S* out) {
-        const int64_t at = chunk.lo * job_.inner, n = (chunk.hi - chunk.lo) * job_.inner;
-        if (taps_.count == 0) std::fill(out, out + (chunk.x1 - chunk.x0) * job_.inner, S(0));
-        for (int m = 0; m < taps_.count; ++m) {
-            const double* f = job_.f.data() + (taps_.tap + m * job_.up_y) * job_.kx;
-            Across<S>{job_, chunk, widened(m, at, n), f, out, m > 0}.run();
-        }
+    // An input row after the horizontal pass; each is made once.
+    const S* filtered(int64_t row) {
+        const int64_t slot = row % int64_t(held_.size());
+        S* to = kept_.data() + slot * length_;
+        if (held_[slot] == row) return to;
+        held_[slot] = row;
+        const S* from = widened(row);
+        for (const Chunk& chunk : job_.chunks) Across<S>{job_, chunk, from, job_.fx.data(), to + chunk.x0 * job_.inner, false}.run();
+        return to;
     }
 
-    const T* input(int m) const { return row_ + m * job_.width * job_.inner; }
+    const T* input(int64_t row) const { return image_ + row * job_.width * job_.inner; }
 
-    const S* widened(int m, int64_t at, int64_t n) {
-        if constexpr (std::is_same_v<T, S>) return input(m) + at;
-        else return widen(input(m) + at, wide_.data() + m * size_, n), wide_.data() + m * size_;
+    const S* widened(int64_t row) {
+        if constexpr (std::is_same_v<T, S>) return input(row);
+        else return widen(input(row), wide_.data(), job_.width * job_.inner), wide_.data();
     }
 
     const Job& job_;
-    int64_t size_, deepest_ = 1;
-    std::vector<S> vertical_, wide_;  // columns [lo_, ready_) filtered vertically; rows in the arithmetic type
-    std::vector<const Read*> rows_;
+    Strip shape_;
+    int64_t length_;
+    std::vector<S> kept_, wide_;  // filtered rows; one input row in the arithmetic type
+    std::vector<int64_t> held_;   // which row each slot of `kept_` holds
+    std::vector<const S*> rows_;
+    std::vector<T> zeros_;
+    Reach<T> reach_{};
     Taps taps_{};
-    const T* row_ = nullptr;
-    int64_t lo_ = 0, ready_ = 0;
+    const T* image_ = nullptr;
 };
 
-template <class T> void filter(const Job& job, const T* x, const T* add, T* y, int64_t channels, const Epilogue* e, int threads) {
+template <class T> void filter(const Job& job, const T* x, const T* add, T* y, int64_t channels, Strip shape, const Epilogue* e, int threads) {
     using S = Arith<T>;
-    const int64_t row = job.out_width * job.inner, planes = job.inner == 1 ? channels : 1;
-    const int64_t share = job.images * job.out_height / (4 * threads) + 1, grain = std::max(16384 / row + 1, std::min<int64_t>(share, 64));
-    expect_writes(y, job.images * job.out_height * row * int64_t(sizeof(T)));
-    parallel(job.images * job.out_height, grain, threads, [&](int64_t begin, int64_t end, int) {
-        Rows<T> rows(job);
-        std::vector<S> buffer((job.chunks[0].x1 - job.chunks[0].x0) * job.inner);
+    const int64_t row = job.out_width * job.inner, planes = job.inner == 1 ? channels : 1, all = job.images * job.out_height;
+    const int64_t grain = std::max(16384 / row + 1, std::min<int64_t>(all / (4 * threads) + 1, 64));
+    expect_writes(y, all * row * int64_t(sizeof(T)));
+    parallel(all, grain, threads, [&](int64_t begin, int64_t end, int) {
+        Rows<T> rows(job, shape);
+        std::vector<S> buffer(std::is_same_v<T, S> ? 0 : (job.chunks[0].x1 - job.chunks[0].x0) * job.inner);
         EpilogueRow epilogue(nullptr, 0, 0, 0);
         for (int64_t i = begin, current = -1; i < end; ++i) {
             const int64_t image = i / job.out_height, oy = i % job.out_height;
             if (e && current != image / planes) epilogue = EpilogueRow(e, current = image / planes, channels, job.out_width);
             rows.start(x + image * job.height * job.width * job.inner, oy);
             for (const Chunk& chunk : job.chunks) {
-                const int64_t at = i * row + chunk.x0 * job.inner, n = (chunk.x1 - chunk.x0) * job.inner;
+                const int64_t at = i * row + chunk.x0 * job.inner, count = chunk.x1 - chunk.x0, n = count * job.inner;
                 S* out = buffer.data();
                 if constexpr (std::is_same_v<T, S>) out = y + at;
                 rows.chunk(chunk, out);
                 if constexpr (std::is_same_v<S, float>) {
-                    if (job.inner > 1) epilogue.pixels(out, oy, chunk.x0, chunk.x1 - chunk.x0);
-                    else epilogue.plane(out, oy, chunk.x0, chunk.x1 - chunk.x0, image % planes);
+                    if (job.inner > 1) epilogue.pixels(out, oy, chunk.x0, count);
+                    else epilogue.plane(out, oy, chunk.x0, count, image % planes);
                 }
                 if (add) for (int64_t j = 0; j < n; ++j) out[j] += load(add[at + j]);
                 if constexpr (!std::is_same_v<T, S>) narrow(out, y + at, n);
@@ -239,12 +255,13 @@ LE_API int le_upfirdn2d(int dtype, const void* x, const float* f, const void* ad
     job.images = channels_last ? n : n * channels;
     job.inner = channels_last ? channels : 1;
     job.height = height, job.width = width, job.out_height = out_height, job.out_width = out_width;
-    job.up_x = up_x, job.down_x = down_x, job.kx = kx, job.up_y = up_y;
+    job.up_x = up_x, job.down_x = down_x, job.kx = kx, job.up_y = up_y, job.pad_x = pad_x;
     set_filter(job, f, kx, ky, separable, dtype == F64, flip, gain);
-    set_columns(job, pad_x, kx);
+    const Strip shape = dtype == F64 ? Strip::none : strip_of(job, ky, up_y, down_y);
+    set_columns(job, std::max<int64_t>(shape == Strip::none ? 8 : 32, kChunk / job.inner));
     job.along = plan(height, out_height, up_y, down_y, pad_y, ky);
     return with_dtype(dtype, [&](auto* p) {
         using T = std::remove_pointer_t<decltype(p)>;
-        filter<T>(job, static_cast<const T*>(x), static_cast<const T*>(add), static_cast<T*>(y), channels, epilogue, int(threads));
+        filter<T>(job, static_cast<const T*>(x), static_cast<const T*>(add), static_cast<T*>(y), channels, shape, epilogue, int(threads));
     }) ? 0 : 1;
 }

@@ -9,27 +9,22 @@
 #include <limits>
 
 #include "epilogue.h"
+#include "vec.h"
 
 namespace latentedit {
 namespace {
 
 #if defined(__AVX512F__)
-constexpr int kLanes = 16, kRows = 12, kVectors = 2;
+constexpr int kRows = 12, kVectors = 2;
 #elif defined(__AVX__)
-constexpr int kLanes = 8, kRows = 6, kVectors = 2;
+constexpr int kRows = 6, kVectors = 2;
 #else
-constexpr int kLanes = 4, kRows = 8, kVectors = 2;
+constexpr int kRows = 8, kVectors = 2;
 #endif
 constexpr int kColumns = kLanes * kVectors;
 
-typedef float Vec __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
-
-inline Vec at(const float* p) { return *reinterpret_cast<const Vec*>(p); }
-inline void put(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
-inline Vec all(float x) { return x - Vec{}; }
-
 // out[6] = B^T in[6]
-inline __attribute__((always_inline)) void input_1d(const Vec* in, Vec* out, int step) {
+LE_INLINE void input_1d(const Vec* in, Vec* out, int step) {
     const Vec a = in[0], b = in[step], c = in[2 * step], d = in[3 * step], e = in[4 * step], f = in[5 * step];
     const Vec p = e - 4.0f * c, q = d - 4.0f * b, r = e - c, s = 2.0f * (d - b);
     out[0] = 4.0f * a - 5.0f * c + e;
@@ -41,7 +36,7 @@ inline __attribute__((always_inline)) void input_1d(const Vec* in, Vec* out, int
 }
 
 // out[4] = A^T in[6]
-inline __attribute__((always_inline)) void output_1d(const Vec* in, int step, Vec* out, int out_step) {
+LE_INLINE void output_1d(const Vec* in, int step, Vec* out, int out_step) {
     const Vec p = in[step] + in[2 * step], q = in[step] - in[2 * step];
     const Vec r = in[3 * step] + in[4 * step], s = in[3 * step] - in[4 * step];
     out[0] = in[0] + p + r;
@@ -91,7 +86,7 @@ void transform_input(const Layer& l, int64_t first, int64_t count, int64_t rows,
 }
 
 // M[kRows][kColumns] of one e = V rows times one panel of weights.
-inline __attribute__((always_inline)) void block(const float* a, int64_t C, const float* b, float* m, int64_t K) {
+LE_INLINE void block(const float* a, int64_t C, const float* b, float* m, int64_t K) {
     Vec sum[kRows][kVectors];
     for (int i = 0; i < kRows; ++i)
         for (int j = 0; j < kVectors; ++j) sum[i][j] = Vec{};
