@@ -16,25 +16,22 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from latentedit.cuda_ops import kernels, launch
+from latentedit.cuda_ops import launch
 from latentedit.cuda_ops.activation_reference import ACTIVATIONS
-from latentedit.cuda_ops.epilogue import Epilogue, apply_epilogue, can_fuse
+from latentedit.cuda_ops.epilogue import Epilogue, can_fuse
 from latentedit.cuda_ops.fused_grad import styled_conv_backward
+from latentedit.cuda_ops.fused_layer import run_layer
 from latentedit.cuda_ops.fused_reference import (
     after_modulation,
     bounded,
     composed,
-    convolve,
     demodulation,
     energy,
     modulated,
     modulation,
-    paddings,
     tamed,
-    typed,
 )
 from latentedit.cuda_ops.registration import register
-from latentedit.cuda_ops.winograd import winograd
 
 
 class Chain(NamedTuple):
@@ -159,12 +156,12 @@ def _forward(
     what = Epilogue(scale, noise, bias, *spec)
     size = (x.shape[0], weight.shape[0], x.shape[2] * up, x.shape[3] * up)
     if following is None or not launch.is_cuda(x):
-        return _with_product(_layer(x, product, weight, styles, f, up, what, size), following, keep)
+        return _with_product(run_layer(x, product, weight, styles, f, up, what, size), following, keep)
     what = replace(what, post=bounded(following, x.dtype).float().contiguous())
     if not keep:
-        return nothing, _layer(x, product, weight, styles, f, up, what, size)
+        return nothing, run_layer(x, product, weight, styles, f, up, what, size)
     after = launch.empty(size, x, layout=layout)
-    return _layer(x, product, weight, styles, f, up, replace(what, product=after), size), after
+    return run_layer(x, product, weight, styles, f, up, replace(what, product=after), size), after
 
 
 def _with_product(y: Tensor, following: Tensor | None, keep: bool) -> tuple[Tensor, Tensor]:
@@ -187,57 +184,6 @@ def _separate(
     weight = tamed(weight) if x.dtype == torch.float16 else weight
     scale = demodulation(bounded(styles, x.dtype), energy(weight))
     return after_modulation(product, weight, scale, noise, bias, f, *rest)
-
-
-def _layer(
-    x: Tensor,
-    product: Tensor | None,
-    weight: Tensor,
-    styles: Tensor,
-    f: Tensor | None,
-    up: int,
-    what: Epilogue,
-    size: tuple[int, ...],
-) -> Tensor:
-    """Convolution with a fused epilogue; ``styles`` are bounded."""
-    factors = styles if product is None else None
-    given = (x if product is None else product).contiguous(memory_format=torch.channels_last)
-    if up > 1:
-        return _up_layer(given, weight, factors, f, up, what, size)
-    y = winograd(given, weight, factors, what)
-    if y is None:
-        y = apply_epilogue(_convolved(given, weight, factors, up), what, inplace=True)
-    assert y is not None
-    return y
-
-
-def _up_layer(
-    x: Tensor,
-    weight: Tensor,
-    factors: Tensor | None,
-    f: Tensor | None,
-    up: int,
-    what: Epilogue,
-    size: tuple[int, ...],
-) -> Tensor:
-    """Transposed convolution, then filter and epilogue in one pass."""
-    before, after = paddings(f, up)
-    how = kernels.Resampling((1, 1), (1, 1), (before, after, before, after), False, float(up**2), (size[2], size[3]))
-    out = launch.empty(size, x, layout=torch.channels_last)
-    # On the CPU image by image: what stays in the cache, and within what malloc keeps, costs no page faults.
-    step = 1 if x.device.type == "cpu" else max(x.shape[0], 1)
-    for i in range(0, x.shape[0], step):
-        part = slice(i, i + step)
-        y = _convolved(x[part], weight, None if factors is None else factors[part], up)
-        chosen = what.of(i) if step == 1 else what
-        done = kernels.upfirdn2d(y, f, how, epilogue=chosen, out=out[part])
-        assert done is not None
-    return out
-
-
-def _convolved(x: Tensor, weight: Tensor, factors: Tensor | None, up: int) -> Tensor:
-    x = x if factors is None else x * factors.to(x.dtype)[:, :, None, None]
-    return convolve(x, typed(weight, x.dtype, up), up).contiguous(memory_format=torch.channels_last)
 
 
 def _fake(

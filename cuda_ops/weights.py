@@ -29,7 +29,7 @@ def prepared(weight: Tensor, kind: str, make: Callable[[Tensor], Tensor]) -> Ten
     """``make(weight)``, remembered under ``kind`` until the weight changes or dies. The caller must not write into it.
 
     Changes are seen by the tensor's version, its address, and on the CPU by a sample of its values, because writing
-    through ``.data`` counts no version.
+    through ``.data`` counts no version: see `forget_prepared`.
     """
     key = (id(weight), kind)
     stamp = (weight.data_ptr(), weight._version, weight.device)
@@ -43,6 +43,17 @@ def prepared(weight: Tensor, kind: str, make: Callable[[Tensor], Tensor]) -> Ten
     with _lock:
         _entries[key] = _Entry(owner, stamp, sample, value)
     return value
+
+
+def forget_prepared() -> None:
+    """Make every frozen weight be prepared anew at its next use.
+
+    Needed only after writing into weights through ``.data``, of which PyTorch keeps no count: on a GPU always, on the
+    CPU where only a few values change. Optimizers, ``load_state_dict``, assignments, moves to another device, and
+    writing in place under ``torch.no_grad()`` are seen without it.
+    """
+    with _lock:
+        _entries.clear()
 
 
 def _sample(weight: Tensor) -> Tensor | None:

@@ -195,7 +195,11 @@ class SynthesisBlock(nn.Module):
 
 
 class SynthesisNetwork(nn.Module):
-    """Render ``ws`` [N, num_ws, w_dim] to images [N, img_channels, R, R] in about [-1, 1]."""
+    """Render ``ws`` [N, num_ws, w_dim] to images [N, img_channels, R, R] in about [-1, 1].
+
+    In evaluation mode prepared forms of the weights are kept between calls. They follow changes of the weights, except
+    for some made through ``.data``: call `latentedit.cuda_ops.forget_prepared` after those.
+    """
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()

@@ -14,8 +14,9 @@ from latentedit.cuda_ops import (
     Chain,
     bias_act,
     chained_conv,
-    fused,
+    forget_prepared,
     fused_grad,
+    fused_layer,
     launch,
     setup_filter,
     styled_conv,
@@ -176,14 +177,14 @@ def test_other_activations(act: str, up: int, library: str) -> None:
 
 def test_winograd_is_what_runs_and_meets_its_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[int, ...]] = []
-    winograd = fused.winograd
+    winograd = fused_layer.winograd
 
     def watched(x: Tensor, *rest: Any, **options: Any) -> Tensor | None:
         y = winograd(x, *rest, **options)
         calls.append(tuple(x.shape) if y is not None else ())
         return y
 
-    for module in (fused, fused_grad):
+    for module in (fused_layer, fused_grad):
         monkeypatch.setattr(module, "winograd", watched)
     layer = make_layer(1, 34, 64, 64, 2)
     y, gradients = run(layer, 1, torch.float32, act="linear")
@@ -212,6 +213,17 @@ def test_changed_weights_are_prepared_again() -> None:
         assert distance(after, run(layer, 1, torch.float64)[0]) < 1e-5
         assert distance(after, before) > 1e-2
         before = after
+
+
+def test_changes_that_nothing_counts_are_seen_after_forgetting() -> None:
+    layer = make_layer(1, 16, 32, 32, 1)
+    run(layer, 1, torch.float32)
+    layer["weight"].data.view(-1)[1] += 10.0  # one value that the sample does not hold
+    forget_prepared()
+    after, gradients = run(layer, 1, torch.float32, act="linear")
+    expected, expected_gradients = run(layer, 1, torch.float64, act="linear")
+    assert distance(after, expected) < 1e-5
+    assert distance(gradients[0], expected_gradients[0]) < 1e-5
 
 
 def test_prepared_weights_die_with_the_weights() -> None:

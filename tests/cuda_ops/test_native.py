@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import ctypes
+import shutil
+import subprocess
 import warnings
 from pathlib import Path
 
 import pytest
 import torch
+from kernel_vectors import DTYPES, TOLERANCE, error
 
-from latentedit.cuda_ops import backend_report, bias_act, native, setup_filter, upfirdn2d
+from latentedit.cuda_ops import (
+    backend_report,
+    bias_act,
+    build,
+    interface,
+    launch,
+    native,
+    setup_filter,
+    styled_conv,
+    upfirdn2d,
+)
 from latentedit.errors import BackendError
 
 CPU = torch.device("cpu")
@@ -114,6 +128,29 @@ def test_threads_without_an_openmp_runtime() -> None:
     finally:
         torch.set_num_threads(threads)
         native._share_threads(library)
+
+
+def test_kernels_of_a_processor_without_extensions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sources rely on no flag of this machine: narrow vectors, and conversions of 16-bit numbers in software."""
+    compiler = shutil.which("c++") or shutil.which("g++") or pytest.fail("the tests need a C++ compiler")
+    sources = map(str, sorted(build.SOURCES.glob("*.cpp")))
+    flags = ["-std=c++17", "-O1", "-fPIC", "-shared", "-pthread", "-fopenmp-simd", "-DLE_SOFT_HALF"]
+    subprocess.run([compiler, *flags, *sources, "-o", str(tmp_path / "plain.so")], check=True)
+    plain = interface.declare(ctypes.CDLL(str(tmp_path / "plain.so")))
+    monkeypatch.setattr(launch, "find", lambda device: plain)
+    f = setup_filter([1, 3, 3, 1])
+    for dtype in DTYPES:
+        x = torch.randn(2, 16, 9, 20).to(dtype).to(memory_format=torch.channels_last)
+        assert (
+            error(bias_act(x, act="swish"), bias_act(x.double(), act="swish", backend="reference")) < TOLERANCE[dtype]
+        )
+        for resample in ({"up": 2, "padding": 2}, {"down": 2, "padding": 1}, {"padding": [2, 1, 1, 1]}):
+            expected = upfirdn2d(x.double(), f, **resample, backend="reference")
+            assert error(upfirdn2d(x, f, **resample), expected) < TOLERANCE[dtype]
+    x, weight = torch.randn(1, 16, 20, 20), torch.nn.Parameter(torch.randn(16, 16, 3, 3), requires_grad=False)
+    y = styled_conv(x, weight, torch.ones(1, 16), bias=torch.zeros(16))  # Winograd
+    weight64 = weight.detach().double()
+    assert error(y, styled_conv(x.double(), weight64, torch.ones(1, 16).double(), bias=torch.zeros(16).double())) < 3e-5
 
 
 def test_reference_only_holds_until_its_end() -> None:

@@ -64,7 +64,7 @@ def test_matches_stylegan2_ada_in_every_dtype(case: dict[str, Any], dtype: torch
 @pytest.mark.parametrize("f", FILTERS.values(), ids=FILTERS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_fast_paths(dtype: torch.dtype, f: Any, layout: Any, library: str) -> None:
-    for shape in ((2, 16, 9, 11), (1, 5, 31, 4)):
+    for shape in ((2, 16, 9, 11), (1, 5, 31, 4), (1, 80, 5, 39)):  # vectors, no vectors, several and a rest
         x = torch.randn(shape).to(dtype).to(memory_format=layout)
         for arguments in SHAPES_OF_STYLEGAN:
             if f is not None and f.numel() > 16 and "down" in arguments:
