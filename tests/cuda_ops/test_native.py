@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -139,12 +140,13 @@ def test_kernels_of_a_processor_without_extensions(tmp_path: Path, monkeypatch: 
     plain = interface.declare(ctypes.CDLL(str(tmp_path / "plain.so")))
     monkeypatch.setattr(launch, "find", lambda device: plain)
     f = setup_filter([1, 3, 3, 1])
+    shapes: list[dict[str, Any]] = [{"up": 2, "padding": 2}, {"down": 2, "padding": 1}, {"padding": [2, 1, 1, 1]}]
     for dtype in DTYPES:
         x = torch.randn(2, 16, 9, 20).to(dtype).to(memory_format=torch.channels_last)
         assert (
             error(bias_act(x, act="swish"), bias_act(x.double(), act="swish", backend="reference")) < TOLERANCE[dtype]
         )
-        for resample in ({"up": 2, "padding": 2}, {"down": 2, "padding": 1}, {"padding": [2, 1, 1, 1]}):
+        for resample in shapes:
             expected = upfirdn2d(x.double(), f, **resample, backend="reference")
             assert error(upfirdn2d(x, f, **resample), expected) < TOLERANCE[dtype]
     x, weight = torch.randn(1, 16, 20, 20), torch.nn.Parameter(torch.randn(16, 16, 3, 3), requires_grad=False)
