@@ -126,9 +126,9 @@ def _slope(request: Request) -> float:
 
 
 def _furthest(request: Request, ws: Tensor, current: Tensor, start: Tensor, layers: tuple[int, ...] | None) -> Tensor:
-    """How far [N] an edit may go: to the end of the measured range, and a sixth of the range in any case.
+    """How far [N] an edit may go: to a sixth of the measured range beyond its end, and as far as that in any case.
 
-    Beyond it nothing is known of the direction, and faces come apart before their score is reached. A face stands on
+    Further out nothing is known of the direction, and faces come apart before their score is reached. A face stands on
     the curve where its ``current`` score does; saturated probabilities stand as far beyond its end as their latents.
     """
     calibration = request.direction.calibration
@@ -138,4 +138,5 @@ def _furthest(request: Request, ws: Tensor, current: Tensor, start: Tensor, laye
     if request.direction.is_target:
         own = request.direction.distance(ws, layers=layers).to(at)
         at = torch.where(start >= 0, torch.minimum(at, own), torch.maximum(at, own))
-    return torch.where(start >= 0, high - at, at - low).clamp_min((high - low) / 6)
+    margin = (high - low) / 6
+    return torch.where(start >= 0, high + margin - at, at - low + margin).clamp_min(margin)
