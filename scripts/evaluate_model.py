@@ -182,6 +182,8 @@ def main_rows(figures: dict[str, Any]) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     samples, inversion = figures["samples"], figures["inversion"]
     rows.append(("dlib finds a face in samples, psi 0.7", f"{samples['faces_found_psi07']:.1%}"))
+    if "faces_found_unmasked_psi07" in samples:
+        rows.append(("the same, of samples without a mask", f"{samples['faces_found_unmasked_psi07']:.1%}"))
     rows.append(("Fréchet multiple (1: as near as real photos)", f"{samples['frechet_multiple']:.1f}"))
     rows.append(("sharpness of samples (spectral energy against photos)", f"{samples['sharpness_samples']:.2f}"))
     for method in ("encoder", "hybrid"):

@@ -10,7 +10,7 @@ from latentedit.checkpoints import Model, load_model
 from latentedit.errors import MissingExtraError
 from latentedit.training import progress
 from latentedit.training.measures import sharpness
-from latentedit.training.progress import features, found_share, measure_samples, sample
+from latentedit.training.progress import faces_found, features, measure_samples, sample
 
 
 class Faces:
@@ -33,7 +33,7 @@ def model() -> Model:
 
 def test_faces_are_found_in_samples_and_not_in_noise(model: Model) -> None:
     noise = torch.rand(2, 3, 64, 64) * 2 - 1
-    assert found_share(torch.cat([sample(model.generator, 2, 0.5), noise])) == 0.5
+    assert faces_found(torch.cat([sample(model.generator, 2, 0.5), noise])).tolist() == [True, True, False, False]
 
 
 def test_samples_are_those_of_their_seeds(model: Model) -> None:
@@ -44,16 +44,19 @@ def test_figures_are_their_measures(model: Model, monkeypatch: pytest.MonkeyPatc
     faces, network = Faces(model), model.require("perception")
     compared: list[np.ndarray] = []
     monkeypatch.setattr(progress, "frechet_multiple", lambda *both: compared.extend(both) or 7.0)
-    figures = measure_samples(model.generator, network, faces, 100)  # type: ignore[arg-type]
+    figures = measure_samples(model.generator, network, faces, 8)  # type: ignore[arg-type]
     samples = sample(model.generator, 4)
     assert figures["frechet_multiple"] == 7
     np.testing.assert_allclose(compared[0], features(network, samples), atol=1e-4)
     np.testing.assert_allclose(compared[1].sum(axis=0), features(network, faces.images).sum(axis=0), atol=1e-3)
     assert figures["sharpness_samples"] == pytest.approx(sharpness(samples, faces.images), rel=1e-3)
-    assert figures["faces_found_psi07"] > 0.7
+    truncated = sample(model.generator, 8, 0.7, first_seed=1_000_000)
+    found, bare = faces_found(truncated), network.perceive(truncated)["mask"].detach().numpy() < 0.5
+    assert figures["faces_found_psi07"] == found.mean()
+    assert figures["faces_found_unmasked_psi07"] == found[bare].mean()
 
-    def absent(images: torch.Tensor) -> float:
+    def absent(images: torch.Tensor) -> np.ndarray:
         raise MissingExtraError("dlib is not installed.", None)
 
-    monkeypatch.setattr(progress, "found_share", absent)
+    monkeypatch.setattr(progress, "faces_found", absent)
     assert set(measure_samples(model.generator, network, faces, 2)) == {"frechet_multiple", "sharpness_samples"}  # type: ignore[arg-type]
