@@ -81,9 +81,9 @@ class AdversarialTrainer:
     """Networks, averages, optimisers, and the regularisers' state of a run.
 
     Args:
-        judges: further discriminators of images by name, "patches" and "features".
         generator, discriminator: trained in place; ``average`` is the generator's weight EMA.
         encoder: joins when the config has a ``reconstruction``.
+        judges: further discriminators of images by name, "patches" and "features".
         perceive: maps rebuilt and real photos to perceptual and identity distances, [N] each; None leaves both out.
     """
 
