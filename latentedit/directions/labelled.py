@@ -17,6 +17,7 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
+from latentedit.directions.light import LIGHT
 from latentedit.errors import DirectionError
 from latentedit.files import atomic_path
 from latentedit.latents import seed_z
@@ -158,12 +159,13 @@ def label_latents(
 
 
 def describe(generator: Any, perception: Any, config: SampleConfig) -> dict[str, Any]:
-    """What decides the labelled latents: both networks, seed, truncation, and the size of a shard."""
+    """What decides the labelled latents: both networks, what light is measured, seed, truncation, size of a shard."""
     from latentedit.networks import fingerprint
 
     return {
         "generator": fingerprint(generator),
         "perception": fingerprint(perception),
+        "light": list(LIGHT),
         "seed": config.seed,
         "psi": config.psi,
         "shard": config.shard,

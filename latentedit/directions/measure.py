@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from latentedit.directions.direction import PROBABILITY, Direction
+from latentedit.directions.light import light_scores
 
 # A score that hardly varies among samples must not make every change look large.
 _LEAST_SPREAD = {"years": 5.0, "degrees": 4.0, PROBABILITY: 0.1}
@@ -54,11 +55,12 @@ class Probe:
 
     @torch.no_grad()
     def scores(self, ws: Tensor) -> dict[str, np.ndarray]:
-        """Every score [N] (float64) of the rendered ``ws`` [N, L, w_dim], by canonical attribute name."""
+        """Every score [N] (float64) of the rendered ``ws`` [N, L, w_dim], by canonical attribute name: what the
+        perception network reads, and `light_scores`."""
         parts: list[dict[str, np.ndarray]] = []
         for part in ws.split(self.batch):
-            seen = self.perception.perceive(self.generator.synthesis(part, noise_mode="const"))
-            parts.append({name: value.double().cpu().numpy() for name, value in seen.scores().items()})
+            _, scores = self._look(part)
+            parts.append({name: value.double().cpu().numpy() for name, value in scores.items()})
             self._count(len(part))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -68,14 +70,18 @@ class Probe:
         changes: list[dict[str, np.ndarray]] = []
         distances = []
         for a, b in zip(before.split(self.batch), after.split(self.batch), strict=True):
-            first = self.perception.perceive(self.generator.synthesis(a, noise_mode="const"))
-            second = self.perception.perceive(self.generator.synthesis(b, noise_mode="const"))
+            (first, early), (second, late) = self._look(a), self._look(b)
             distances.append(self.perception.identity_distance(first, second).double().cpu().numpy())
-            late = second.scores()
-            changes.append({name: (late[name] - x).double().cpu().numpy() for name, x in first.scores().items()})
+            changes.append({name: (late[name] - x).double().cpu().numpy() for name, x in early.items()})
             self._count(2 * len(a))
         moved = {name: np.concatenate([part[name] for part in changes]) for name in changes[0]}
         return moved, np.concatenate(distances)
+
+    def _look(self, ws: Tensor) -> tuple[Any, dict[str, Tensor]]:
+        """What the perception network sees in the rendered ``ws``, and all scores."""
+        images = self.generator.synthesis(ws, noise_mode="const")
+        seen = self.perception.perceive(images)
+        return seen, {**seen.scores(), **light_scores(images)}
 
     def _count(self, images: int) -> None:
         self.rendered += images

@@ -12,12 +12,13 @@ from latentedit.directions.conditioning import cosine_table
 from latentedit.directions.direction import Direction
 from latentedit.directions.fit import fit_direction
 from latentedit.directions.labelled import LabelledLatents
+from latentedit.directions.light import LIGHT
 from latentedit.directions.measure import Probe
 from latentedit.directions.svm import FitConfig
 from latentedit.errors import DirectionError
 
 CORE = ("age", "smile", "mask", "makeup", "lipstick", "eyeglasses", "gender", "yaw", "pitch")
-"""The attributes that are fitted by default, and watched for leakage."""
+"""The attributes that are fitted by default."""
 
 WAYS = ("normal", "pattern")
 """Ways to move: along the machine's normal, or along the pattern of the latents that differ in the attribute."""
@@ -41,7 +42,7 @@ class ProcedureConfig:
     """
 
     fit: FitConfig = field(default_factory=FitConfig)
-    watch: tuple[str, ...] = CORE
+    watch: tuple[str, ...] = (*CORE, *LIGHT)
     way: str = "auto"
     condition: str | tuple[str, ...] = "auto"
     layers: str | tuple[int, ...] | None = "auto"

@@ -19,6 +19,7 @@ from latentedit.directions.conditioning import Conditions, choose_conditions
 from latentedit.directions.direction import PROBABILITY, Direction
 from latentedit.directions.functionals import Geometry, linear_functional
 from latentedit.directions.labelled import LabelledLatents
+from latentedit.directions.light import LIGHT
 from latentedit.directions.measure import Leakage, LeakageMeter, Probe, score_spreads
 from latentedit.directions.svm import Hyperplane, accuracy, choose_ends, is_binary
 from latentedit.errors import DirectionError
@@ -32,6 +33,8 @@ KIN = (frozenset({"makeup", "lipstick"}), frozenset({"age", "young", "gray_hair"
 """Attributes of which one is part of the other: they are not held still against each other."""
 
 
+_LIGHT_SHARE = 1 / 3  # of its spread: pictures differ in light far more than one may differ from itself
+_REACH = 5.5  # standard deviations of the samples along a direction
 _STRAIN = 0.01  # price of one standard deviation of the latents, per spread of the own score
 
 
@@ -59,7 +62,11 @@ class Study:
         self.geometry = Geometry.of(labelled.w)
         known = probe.scores(self.ws[:1])
         spreads = score_spreads(dict(labelled.scores), dict(labelled.units))
-        self.spreads = {name: spreads[key] for name, key in self.keys.items() if key in known}
+        self.spreads = {
+            name: spreads[key] * (_LIGHT_SHARE if key in LIGHT else 1)
+            for name, key in self.keys.items()
+            if key in known
+        }
         self.functionals = {name: self._functional(key) for name, key in self.keys.items() if key in known}
 
     def _functional(self, key: str) -> np.ndarray:
@@ -84,9 +91,10 @@ class Study:
         best = min(candidates, key=self._price)
         direction = self._recentred(best.direction, plain)
         direction, leakage = self._restrict(meter, direction, best)
-        calibration = calibrate_by_moving(
-            self.probe, direction, self.ws, score=self.keys[plain.name], half=3 * best.step
-        )
+        half = 3 * best.step
+        if direction.unit != PROBABILITY:  # that ends by itself; years and degrees go on while faces fall apart
+            half = min(half, _REACH * float(direction.metrics["spread"]))
+        calibration = calibrate_by_moving(self.probe, direction, self.ws, score=self.keys[plain.name], half=half)
         settings = {**direction.settings, "way": best.way, "conditioned_on": sorted(best.names)}
         metrics = {**direction.metrics, **self._metrics(plain.name, best, leakage)}
         return direction.with_(calibration=calibration, svm_normal=plain.normal, metrics=metrics, settings=settings)

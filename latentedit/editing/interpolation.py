@@ -115,7 +115,8 @@ class Interpolation:
             if self.keys.deltas:
                 deltas.append(blend_deltas(a.deltas[0], b.deltas[0], weight))
         joined = {name: torch.cat([maps[name] for maps in noise]) for name in (noise[0] if noise else {})}
-        return replace(plain, noise=joined, deltas=tuple(deltas))
+        anchors = along(self.keys.anchored(), self.at, curve=self.curve, loop=self.closed)[first:last]
+        return replace(plain, noise=joined, deltas=tuple(deltas), anchors=anchors if deltas else None)
 
     def render(self, advance: Advance | None = None, *, batch: int = 16) -> list[Image.Image]:
         """Render all frames; ``advance`` is called with the number of frames after each batch."""

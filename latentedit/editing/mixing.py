@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from latentedit.editing.result import Edit
 from latentedit.editing.subject import Subject, blend_deltas, blend_noise, generator_noise, subject_of
@@ -46,20 +47,26 @@ def mix(
         raise LatentError(f"strength={strength} is no finite number.", "Choose 0 to 1.")
     first, second = _same_count(first, second)
     chosen = layer_indices(layers, first.model.generator.synthesis.layer_resolutions)
-    ws = first.ws.clone()
     index = list(chosen)
-    ws[:, index] = lerp(first.ws[:, index], second.ws[:, index], float(strength))
+
+    def mixed(one: Tensor, other: Tensor) -> Tensor:
+        result = one.clone()
+        result[:, index] = lerp(one[:, index], other[:, index], float(strength))
+        return result
+
     names = list(generator_noise(first.model.generator))
     share = {name: min(max(float(strength), 0.0), 1.0) for layer, name in enumerate(names) if layer in chosen}
     noise = dict(first.noise)
     if first.noise or second.noise:
         noise = blend_noise(first.stored_noise(), second.stored_noise(), share)
-    deltas = first.deltas
+    deltas, anchors = first.deltas, None
     if first.deltas or second.deltas:
+        anchors = mixed(first.anchored(), second.anchored())
         taken = sum(share.values()) / max(len(names), 1)
         pairs = zip(_deltas(first), _deltas(second), strict=True)
         deltas = tuple(blend_deltas(one, other, taken) for one, other in pairs)
-    return Edit(before=first, subject=replace(first, ws=ws, noise=noise, deltas=deltas))
+    ws = mixed(first.ws, second.ws)
+    return Edit(before=first, subject=replace(first, ws=ws, noise=noise, deltas=deltas, anchors=anchors))
 
 
 def _same_count(first: Subject, second: Subject) -> tuple[Subject, Subject]:

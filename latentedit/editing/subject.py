@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from latentedit.checkpoints import Model, load_model
+from latentedit.editing.departure import departure
 from latentedit.errors import FingerprintError, LatentEditError, LatentError
 from latentedit.inversion import Inversion
 from latentedit.inversion.weights import adapt
@@ -32,13 +33,15 @@ class Subject:
     """Latents ``ws`` [N,L,w_dim] on the model's device.
 
     ``noise`` holds the noise maps [N,1,r,r] that replace the generator's own, ``deltas`` N weight changes (or nothing),
-    ``origins`` for each row the inversion that it stems from, if any.
+    ``anchors`` the latents [N,L,w_dim] that those were made for (None: ``ws``), ``origins`` for each row the inversion
+    that it stems from, if any.
     """
 
     model: Model
     ws: Tensor
     noise: Mapping[str, Tensor] = field(default_factory=dict)
     deltas: tuple[Delta, ...] = ()
+    anchors: Tensor | None = None
     origins: tuple[Inversion | None, ...] = ()
 
     def __len__(self) -> int:
@@ -52,12 +55,17 @@ class Subject:
             ws=self.ws[index],
             noise={name: value[index] for name, value in self.noise.items()},
             deltas=tuple(self.deltas[row] for row in rows) if self.deltas else (),
+            anchors=None if self.anchors is None else self.anchors[index],
             origins=tuple(self.origins[row] for row in rows) if self.origins else (),
         )
 
     def with_ws(self, ws: Tensor) -> Subject:
-        """The same with other latents of the same number."""
-        return replace(self, ws=ws)
+        """The same moved to other latents of the same number; weight changes stay those of where they were made."""
+        return replace(self, ws=ws, anchors=self.anchored() if any(self.deltas) else None)
+
+    def anchored(self) -> Tensor:
+        """The latents [N,L,w_dim] that the weight changes belong to."""
+        return self.ws if self.anchors is None else self.anchors
 
     def stored_noise(self) -> dict[str, Tensor]:
         """All noise maps [N,1,r,r]: those kept, and the generator's own where none is."""
@@ -68,17 +76,31 @@ class Subject:
 
     @torch.no_grad()
     def render(self, advance: Callable[[int], object] | None = None) -> Tensor:
-        """Images [N,3,R,R] in about [-1,1]; ``advance`` is called with the number of images after each batch."""
+        """Images [N,3,R,R] in about [-1,1]; ``advance`` is called with the number of images after each batch.
+
+        Weight changes show where the picture keeps the shapes that they were made for (`departure`).
+        """
         images = []
         for rows in torch.arange(len(self)).split(1 if any(self.deltas) else _BATCH):
             part = self.take(rows.tolist())
-            generator: Any = adapt(self.model.generator, part.deltas[0]) if part.deltas else self.model.generator
-            kept = {"noise": part.noise} if part.noise else {}
-            images.append(generator.synthesis(part.ws, noise_mode="const", **kept).float())
+            images.append(part._refined() if any(part.deltas) else part._plain(self.model.generator, part.ws))
             if advance is not None:
                 advance(len(rows))
         size = self.model.resolution
         return torch.cat(images) if images else torch.zeros(0, 3, size, size, device=self.ws.device)
+
+    def _plain(self, generator: Any, ws: Tensor) -> Tensor:
+        kept = {"noise": self.noise} if self.noise else {}
+        return generator.synthesis(ws, noise_mode="const", **kept).float()
+
+    def _refined(self) -> Tensor:
+        """The image of one row with a weight change."""
+        own, anchor = self.model.generator, self.anchored()
+        refined = self._plain(adapt(own, self.deltas[0]), self.ws)
+        if torch.equal(anchor, self.ws):
+            return refined
+        plain = self._plain(own, self.ws)
+        return refined.lerp(plain, departure(self._plain(own, anchor), plain))
 
 
 def subject_of(source: Any, *, generator: Any = None, model: Any = None) -> Subject:
@@ -201,7 +223,7 @@ def _gather(item: Any, model: Model) -> Subject:
         _same_generator(item.fingerprint, model, "The inversion belongs")
         ws = check_ws(item.ws, model.generator.num_ws, model.generator.w_dim).to(model.device)
         noise = {name: value.to(model.device).float() for name, value in item.noise.items()}
-        return Subject(model, ws, noise, (item.delta,) if item.delta else (), (item,))
+        return Subject(model, ws, noise, (item.delta,) if item.delta else (), origins=(item,))
     if isinstance(item, (Tensor, np.ndarray)):
         ws = check_ws(item, model.generator.num_ws, model.generator.w_dim).to(model.device)
         return Subject(model, ws)
@@ -228,5 +250,6 @@ def _stack(parts: Sequence[Subject], model: Model) -> Subject:
         torch.cat([part.ws for part in parts]),
         {name: torch.cat([noise[name] for noise in maps]) for name in names},
         tuple(delta for group in deltas for delta in group) if any(any(group) for group in deltas) else (),
+        torch.cat([part.anchored() for part in parts]) if any(part.anchors is not None for part in parts) else None,
         tuple(origin for group in origins for origin in group),
     )

@@ -68,9 +68,11 @@ def _near_enough(request: Request, current: Tensor) -> Tensor:
 def _target(request: Request, current: Tensor) -> Tensor:
     assert request.amount is not None
     assert request.direction.calibration is not None
-    wanted = request.amount if request.direction.is_target else current + request.amount
     low, high = request.direction.calibration.limits
-    return wanted.clamp(low, high)
+    if request.direction.is_target:
+        return request.amount.clamp(low, high)
+    target = (current + request.amount).clamp(low, high)  # and a face beyond the end is left there, not led back
+    return torch.where(request.amount > 0, torch.maximum(target, current), torch.minimum(target, current))
 
 
 def _corrected(

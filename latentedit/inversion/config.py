@@ -29,16 +29,19 @@ class InversionConfig:
     ``perceptual`` may also be ``"lpips"``. Both are measured on every ``judge_every``-th step, at that many times
     their weight.
 
-    Latents move in whitened coordinates of W, in which one unit is one standard deviation: ``learning_rate`` and
-    ``jitter`` are in these units, the same for every generator. ``optimize`` spends ``w_share`` of its steps on one w
-    for all layers; ``spread_weight`` then pulls the w of the layers together (Tov et al. 2021, eq. 2) and
-    ``average_weight`` pulls them towards the average face. ``noise_weight`` keeps the noise maps white (Karras et al.
-    2020, appendix D). A photo whose smoothed loss gained less than the share ``min_gain`` over ``patience`` steps
+    Latents move in whitened coordinates of W, in which one unit is one standard deviation: the learning rates of
+    latents and ``jitter`` are in these units, the same for every generator. ``optimize`` spends ``w_share`` of its
+    steps on one w for all layers; ``spread_weight`` then pulls the w of the layers together (Tov et al. 2021, eq. 2)
+    and ``average_weight`` pulls them towards the average face. ``noise_weight`` keeps the noise maps white (Karras et
+    al. 2020, appendix D). A photo whose smoothed loss gained less than the share ``min_gain`` over ``patience`` steps
     starts to ramp its rate down, and then stops; ``patience`` 0 always takes all steps.
 
     ``refine="weights"`` spends the last ``weight_share`` of the steps on changes of rank ``weight_rank`` to the
     generator's convolutions, for this photo alone: they reach what no latent does, and leave the latent where edits
-    work (Roich et al. 2022); ``"auto"`` does so for ``hybrid``.
+    work (Roich et al. 2022); ``"auto"`` does so for ``hybrid``. ``pivot`` is where ``hybrid`` seeks that latent:
+    ``"w"`` is one w for all layers among those that the mapping network gives, pulled towards the average face by
+    ``pivot_weight``; ``"w+"`` one per layer, and noise; ``"auto"`` is the first where weights are refined, which can
+    then do the rest. ``weight_share`` None is 0.8 behind such a pivot, else 0.4.
 
     ``batch_size`` photos descend together, of which ``pass_size`` at a time go through the networks. Kernels round
     differently for batches of different sizes, and a long descent amplifies that; so passes always have the same size
@@ -49,6 +52,7 @@ class InversionConfig:
     start: Literal["average", "encoder"] = "average"
     feedback: int = 0
     refine: Literal["auto", "weights", "none"] = "auto"
+    pivot: Literal["auto", "w", "w+"] = "auto"
 
     pixel_weight: float = 1.0
     pixel_levels: int = 3
@@ -61,11 +65,13 @@ class InversionConfig:
     w_share: float = 0.3
     learning_rate: float = 0.2
     w_learning_rate: float = 0.2
+    pivot_learning_rate: float = 0.05
     ramp_up: float = 0.05
     ramp_down: float = 0.3
     jitter: float = 0.3
     spread_weight: float = 1e-4
     average_weight: float = 1e-5
+    pivot_weight: float = 1e-3
     optimize_noise: bool = True
     noise_learning_rate: float = 0.05
     noise_weight: float = 1.0
@@ -73,7 +79,7 @@ class InversionConfig:
     min_gain: float = 0.01
 
     weight_rank: int = 4
-    weight_share: float = 0.4
+    weight_share: float | None = None
     weight_learning_rate: float = 1e-2
 
     batch_size: int = 8
@@ -86,12 +92,14 @@ class InversionConfig:
             if value is not None and not value >= least:
                 raise LatentEditError(f"{name} is {value!r}; it must be at least {least}.", None)
         for name in ("w_share", "weight_share", "ramp_up", "ramp_down"):
-            if getattr(self, name) > 1:
+            if (getattr(self, name) or 0) > 1:
                 raise LatentEditError(f"{name} is {getattr(self, name)!r}; it is a share from 0 to 1.", None)
         if self.start not in ("average", "encoder"):
             raise LatentEditError(f"start is {self.start!r}.", "Choose 'average' or 'encoder'.")
         if self.refine not in ("auto", "weights", "none"):
             raise LatentEditError(f"refine is {self.refine!r}.", "Choose 'auto', 'weights' or 'none'.")
+        if self.pivot not in ("auto", "w", "w+"):
+            raise LatentEditError(f"pivot is {self.pivot!r}.", "Choose 'auto', 'w' or 'w+'.")
 
     def total_steps(self, method: str) -> int:
         """Steps that ``method`` takes at most, those on weights among them: those asked for, or its default."""
@@ -104,7 +112,12 @@ class InversionConfig:
         if self.refine == "none" or (self.refine == "auto" and method != "hybrid"):
             return 0
         total = self.total_steps(method)
-        return total if method == "encoder" else round(self.weight_share * total)
+        share = (0.8 if self.seeks_pivot(method) else 0.4) if self.weight_share is None else self.weight_share
+        return total if method == "encoder" else round(share * total)
+
+    def seeks_pivot(self, method: str) -> bool:
+        """Whether the steps on the latent seek one w for all layers, from the encoder's on."""
+        return method == "hybrid" and (self.pivot == "w" or (self.pivot == "auto" and self.refine != "none"))
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON values; a callable judge is given by its name."""
@@ -121,6 +134,7 @@ _LEAST: dict[str, float] = {
     **dict.fromkeys(("pixel_levels", "judge_every", "batch_size", "pass_size", "weight_rank"), 1),
     **dict.fromkeys(("pixel_weight", "perceptual_weight", "identity_weight", "spread_weight", "average_weight"), 0),
     **dict.fromkeys(("noise_weight", "learning_rate", "w_learning_rate", "noise_learning_rate"), 0),
+    **dict.fromkeys(("pivot_learning_rate", "pivot_weight"), 0),
     **dict.fromkeys(
         ("weight_learning_rate", "jitter", "w_share", "weight_share", "ramp_up", "ramp_down", "min_gain"), 0
     ),

@@ -19,7 +19,7 @@ from latentedit.inversion.noise import NoiseMaps
 from latentedit.inversion.schedule import Schedule
 from latentedit.inversion.space import LatentSpace
 
-Stage = Literal["w", "w+", "weights"]
+Stage = Literal["pivot", "w", "w+", "weights"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class _Pass:
 
 
 class Descent:
-    """One stage of optimisation: ``K`` = 1 moves one w for all layers, ``K`` = L moves W+ and the noise."""
+    """One stage of optimisation: ``K`` = 1 moves one w for all layers (``pivot`` from the encoder's on, ``w`` from
+    anywhere, shaken at first), ``K`` = L moves W+ and the noise."""
 
     def __init__(
         self, generator: Any, objective: Objective, space: LatentSpace, maps: NoiseMaps, config: InversionConfig
@@ -94,7 +95,9 @@ class Descent:
             patience=config.patience if wide else 0, min_gain=config.min_gain,
         )  # fmt: skip
         variables = [u.clone(), noise.clone()] if moves_noise else [u.clone()]
-        speeds = [config.learning_rate if wide else config.w_learning_rate, config.noise_learning_rate]
+        rates = {"pivot": config.pivot_learning_rate, "w": config.w_learning_rate, "w+": config.learning_rate}
+        speeds = [rates[stretch.stage], config.noise_learning_rate]
+        pull = config.pivot_weight if stretch.stage == "pivot" else 0.0
         adam = RowAdam(variables)
         rows = torch.arange(len(u))
         streams = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -102,9 +105,10 @@ class Descent:
         passes = self._passes(objective, len(u))
         for step in range(stretch.steps):
             judge = step % config.judge_every == 0
-            jitter = None if wide else self._jitter(streams, rows, step / stretch.steps, variables[0])
+            shaken = stretch.stage == "w"
+            jitter = self._jitter(streams, rows, step / stretch.steps, variables[0]) if shaken else None
             fixed = noise[rows.to(noise.device)]
-            gradients, losses, image = self._differentiate(passes, variables, fixed, jitter, judge)
+            gradients, losses, image = self._differentiate(passes, variables, fixed, jitter, judge, pull)
             factor = schedule.rates(step).to(u.device)
             adam.step(variables, gradients, [speed * factor for speed in speeds[: len(variables)]])
             if moves_noise:
@@ -140,14 +144,22 @@ class Descent:
         return passes
 
     def _differentiate(
-        self, passes: Sequence[_Pass], variables: list[Tensor], fixed: Tensor, jitter: Tensor | None, judge: bool
+        self,
+        passes: Sequence[_Pass],
+        variables: list[Tensor],
+        fixed: Tensor,
+        jitter: Tensor | None,
+        judge: bool,
+        pull: float,
     ) -> tuple[list[Tensor], dict[str, Tensor], Tensor]:
         """Gradients per variable, losses, and images of all rows, pass by pass."""
         parts = []
         for part in passes:
             chosen = [variable[part.rows] for variable in variables]
             shake = None if jitter is None else jitter[part.rows]
-            gradients, losses, image = self._differentiate_pass(part.objective, chosen, fixed[part.rows], shake, judge)
+            gradients, losses, image = self._differentiate_pass(
+                part.objective, chosen, fixed[part.rows], shake, judge, pull
+            )
             real = part.real
             parts.append(
                 ([g[:real] for g in gradients], {name: value[:real] for name, value in losses.items()}, image[:real])
@@ -159,7 +171,13 @@ class Descent:
         return gradients, losses, torch.cat([part[2] for part in parts])
 
     def _differentiate_pass(
-        self, objective: Objective, variables: list[Tensor], fixed: Tensor, jitter: Tensor | None, judge: bool
+        self,
+        objective: Objective,
+        variables: list[Tensor],
+        fixed: Tensor,
+        jitter: Tensor | None,
+        judge: bool,
+        pull: float,
     ) -> tuple[Sequence[Tensor], dict[str, Tensor], Tensor]:
         """Gradients of the sum over rows: a sum leaves every row what it would be alone."""
         config = self.config
@@ -168,7 +186,7 @@ class Descent:
         noise = leaves[1] if len(leaves) > 1 else fixed
         image = self.render(u, noise)
         losses = objective(image, judge=judge)
-        total = objective.total(losses, every=config.judge_every).sum()
+        total = objective.total(losses, every=config.judge_every).sum() + pull * u.square().mean(dim=(1, 2)).sum()
         if u.shape[1] > 1:
             spread = (u - u.mean(dim=1, keepdim=True)).square().mean(dim=(1, 2))
             total = total + config.spread_weight * spread.sum() + config.average_weight * u.square().mean((1, 2)).sum()

@@ -92,7 +92,7 @@ def solve(
         descent = Descent(generator, objective, space or LatentSpace.measure(generator), maps, config)
         total = steps + refined
         ws, noise, taken = _descend(model, target, descent, noise, method, (steps, total), seeds, callback)
-        found = maps.unpack(noise) if config.optimize_noise else {}
+        found = maps.unpack(noise) if config.optimize_noise and not config.seeks_pivot(method) else {}
     deltas: list[WeightDelta] = []
     if refined:
         stretch = Stretch("weights", steps, refined, steps + refined, count)
@@ -115,26 +115,30 @@ def _descend(
     seeds: Sequence[int],
     callback: Callback | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    generator, space, config = model.generator, descent.space, descent.config
+    generator, config = model.generator, descent.config
     steps, total = extent
     shape = (len(target), generator.num_ws, generator.w_dim)
-    first = 0
+    first, count = 0, len(target)
     if method == "hybrid" or config.start == "encoder":
         start = encode_each(generator, model.require("encoder"), target, feedback=config.feedback)
     else:
-        start = space.center.expand(shape)
-    u = torch.cat([space.from_ws(row) for row in start.split(1)])
+        start = descent.space.center.expand(shape)
+    pivot = config.seeks_pivot(method)
+    if pivot:
+        descent = Descent(generator, descent.objective, descent.space.within(), descent.maps, config)
+    u = torch.cat([descent.space.from_ws(row) for row in start.split(1)])
+    if pivot or method == "optimize":
+        u = u.mean(dim=1, keepdim=True)
     if method == "optimize":
         first = round(config.w_share * steps)
-        u = u.mean(dim=1, keepdim=True)
-        u, _, _ = descent.run(u, noise, Stretch("w", 0, first, total, len(target)), seeds=seeds, callback=callback)
-        u = u.expand(shape).contiguous()
-    stretch = Stretch("w+", first, steps - first, total, len(target))
+        u, _, _ = descent.run(u, noise, Stretch("w", 0, first, total, count), seeds=seeds, callback=callback)
+        u = u.expand(*shape[:2], -1).contiguous()
+    stretch = Stretch("pivot" if pivot else "w+", first, steps - first, total, count)
     found, found_noise, taken = descent.run(u, noise, stretch, seeds=seeds, callback=callback)
     with torch.no_grad():
         better = _loss(descent, found, found_noise) < _loss(descent, u, noise)
-    u = torch.where(better[:, None, None], found, u)
-    return space.to_ws(u), torch.where(better[:, None], found_noise, noise), taken + first
+    ws = descent.space.to_ws(torch.where(better[:, None, None], found, u)).expand(shape).contiguous()
+    return ws, torch.where(better[:, None], found_noise, noise), taken + first
 
 
 def _loss(descent: Descent, u: Tensor, noise: Tensor) -> Tensor:

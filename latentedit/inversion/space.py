@@ -5,7 +5,7 @@ Legend: ``N`` images, ``L`` layers, ``D`` width of w.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,13 @@ class LatentSpace:
 
     ``center`` [D] is the average w, ``axes`` [D,D] has orthonormal rows, ``scales`` [D] are standard deviations along
     them. Directions along which the mapping network hardly varies keep a floor, so that photos outside its image can
-    still be reached.
+    still be reached. ``variances`` [D], ascending as the axes are, are those of W itself.
     """
 
     center: Tensor
     axes: Tensor
     scales: Tensor
+    variances: Tensor
 
     @classmethod
     def measure(cls, generator: Any, *, samples: int = _SAMPLES, floor: float = 0.3) -> LatentSpace:
@@ -47,14 +48,24 @@ class LatentSpace:
                 offset = (w.float() - center).double().cpu()
                 covariance += offset.t() @ offset
         values, vectors = torch.linalg.eigh(covariance / samples)
-        scales = values.clamp_min(0).sqrt()
-        scales = scales.clamp_min(max(floor * float(scales.square().mean().sqrt()), 1e-6))
-        return cls(center, vectors.t().float().contiguous().to(center.device), scales.float().to(center.device))
+        values = values.clamp_min(0)
+        scales = values.sqrt().clamp_min(max(floor * float(values.mean().sqrt()), 1e-6))
+        parts = (vectors.t().contiguous(), scales, values)
+        return cls(center, *(part.float().to(center.device) for part in parts))
+
+    def within(self, share: float = 0.99) -> LatentSpace:
+        """The subspace of the principal axes that hold this ``share`` of the variance: k coordinates instead of D.
+
+        Latents off these axes are none that the generator was trained on, and edits of them come apart.
+        """
+        held = self.variances.flip(0).cumsum(0) / self.variances.sum()
+        kept = min(int((held < share).sum()) + 1, len(held))
+        return replace(self, axes=self.axes[-kept:], scales=self.scales[-kept:], variances=self.variances[-kept:])
 
     def to_ws(self, u: Tensor) -> Tensor:
-        """Latents [N,L,D] at the coordinates ``u`` [N,L,D]."""
+        """Latents [N,L,D] at the coordinates ``u`` [N,L,k]; k is D but `within` a subspace."""
         return self.center + (u * self.scales) @ self.axes
 
     def from_ws(self, ws: Tensor) -> Tensor:
-        """Coordinates [N,L,D] of the latents ``ws`` [N,L,D]."""
+        """Coordinates [N,L,k] of the latents ``ws`` [N,L,D]: those of the nearest point in the subspace."""
         return (ws - self.center) @ self.axes.t() / self.scales

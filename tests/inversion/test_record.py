@@ -31,7 +31,7 @@ def aligned(model, photo):
 
 @pytest.fixture(scope="module")
 def inversion(model, aligned):
-    return invert(aligned, model=model, config=InversionConfig(steps=12, refine="weights"))
+    return invert(aligned, model=model, config=InversionConfig(steps=12, refine="weights", pivot="w+"))
 
 
 def test_a_file_holds_everything_and_renders_the_same_pixels(model, inversion, tmp_path):

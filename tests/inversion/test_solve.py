@@ -76,6 +76,46 @@ def test_descent_comes_much_closer_than_its_start(model, targets, space, method)
     assert found.steps == [60] * 3
 
 
+def test_hybrid_seeks_one_w_that_the_mapping_network_could_give(model, targets, space):
+    targets = targets[:3]
+    config = InversionConfig(steps=40, weight_share=0.5, judge_every=3)
+    stages = []
+    found = solve(
+        model, targets, method="hybrid", config=config, seeds=[0] * 3, space=space,
+        callback=lambda event: stages.append(event.stage),
+    )  # fmt: skip
+    assert stages == ["pivot"] * 20 + ["weights"] * 3 * 20
+    assert found.noise == {}
+    torch.testing.assert_close(found.ws, found.ws[:, :1].expand_as(found.ws))
+    inner = space.within()
+    torch.testing.assert_close(inner.to_ws(inner.from_ws(found.ws)), found.ws, atol=1e-4, rtol=1e-4)
+    base = encode_each(model.generator, model.encoder, targets).mean(dim=1, keepdim=True)
+    start = inner.to_ws(inner.from_ws(base)).expand_as(found.ws)
+    before, after = (pixel_loss(model.generator.synthesis(ws), targets) for ws in (start, found.ws))
+    assert (after < before).all()
+
+
+def test_the_pull_keeps_the_pivot_near_the_average_face(model, targets, space):
+    lengths = []
+    for weight in (0.0, 10.0):
+        config = InversionConfig(steps=60, weight_share=0, pivot_weight=weight)
+        found = solve(model, targets[:3], method="hybrid", config=config, seeds=[0] * 3, space=space)
+        lengths.append(float(space.within().from_ws(found.ws).square().mean()))
+    assert lengths[1] < 0.7 * lengths[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "latents", "weights"),
+    [({}, 40, 160), ({"pivot": "w+"}, 120, 80), ({"refine": "none"}, 200, 0), ({"weight_share": 0.5}, 100, 100)],
+)
+def test_steps_are_shared_between_latent_and_weights(settings, latents, weights):
+    config = InversionConfig(**settings)
+    assert config.total_steps("hybrid") - config.weight_steps("hybrid") == latents
+    assert config.weight_steps("hybrid") == weights
+    with pytest.raises(LatentEditError, match=r"pivot is 'z'. Choose 'auto', 'w' or 'w\+'"):
+        InversionConfig(pivot="z")  # pyright: ignore[reportArgumentType]
+
+
 def test_noise_is_optimised_kept_and_white(model, targets, space):
     targets = targets[:3]
     config = replace(CONFIG, steps=60, noise_learning_rate=0.1)

@@ -28,6 +28,20 @@ def test_the_floor_bounds_small_scales(model):
     assert torch.equal(bounded.scales[free.scales > least], free.scales[free.scales > least])
 
 
+def test_the_principal_subspace_holds_its_share_of_the_variance_and_the_nearest_points(model):
+    space = LatentSpace.measure(model.generator)
+    for share in (0.5, 0.9, 0.99):
+        inner = space.within(share)
+        kept = len(inner.axes)
+        assert inner.variances.sum() >= share * space.variances.sum() > inner.variances[1:].sum()
+        ws = model.generator.mapping(torch.randn(4, 12))
+        near = inner.to_ws(inner.from_ws(ws))
+        assert inner.from_ws(ws).shape == (4, ws.shape[1], kept)
+        off = ws - near
+        torch.testing.assert_close(off @ inner.axes.t(), torch.zeros(*ws.shape[:2], kept), atol=1e-4, rtol=0)
+    assert len(space.within(1.0).axes) == 12
+
+
 def test_conditional_generators_are_measured_over_their_classes():
     torch.manual_seed(0)
     config = GeneratorConfig(resolution=8, z_dim=6, w_dim=6, c_dim=3, mapping_layers=2, channel_base=64, channel_max=8)

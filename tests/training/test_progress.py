@@ -26,6 +26,13 @@ class Faces:
         return self.images[torch.as_tensor(indices)]
 
 
+def _every_other(images: torch.Tensor, detector: str, asked: list[torch.Tensor]) -> np.ndarray:
+    """HOG sees every second face; the CNN, asked for the rest, sees the first of them."""
+    if detector == "cnn":
+        asked.append(images)
+    return np.arange(len(images)) < 1 if detector == "cnn" else np.arange(len(images)) % 2 == 0
+
+
 @pytest.fixture(scope="module")
 def model() -> Model:
     return load_model()
@@ -54,6 +61,13 @@ def test_figures_are_their_measures(model: Model, monkeypatch: pytest.MonkeyPatc
     found, bare = faces_found(truncated), network.perceive(truncated)["mask"].detach().numpy() < 0.5
     assert figures["faces_found_psi07"] == found.mean()
     assert figures["faces_found_unmasked_psi07"] == found[bare].mean()
+
+    asked: list[torch.Tensor] = []
+    monkeypatch.setattr(progress, "faces_found", lambda images, detector="hog": _every_other(images, detector, asked))
+    figures = measure_samples(model.generator, network, faces, 8, cnn=True)  # type: ignore[arg-type]
+    torch.testing.assert_close(asked[0], truncated[1::2])
+    assert figures["faces_found_psi07"] == 0.5
+    assert figures["faces_found_either_psi07"] == 0.5 + 1 / 8
 
     def absent(images: torch.Tensor) -> np.ndarray:
         raise MissingExtraError("dlib is not installed.", None)
