@@ -147,7 +147,7 @@ class Demo:
             smiles = self.model.perception is not None and self._score("smile") > 0.5
             yield "smile", {"smile": 0.1 if smiles else 0.9}, "smiling no more" if smiles else "smiling"
         if "eyeglasses" in known:
-            yield "eyeglasses", {"eyeglasses": 0.9}, "with glasses"
+            yield "eyeglasses", {"eyeglasses": 1.0}, "with glasses"
 
     def _score(self, name: str) -> float:
         import torch

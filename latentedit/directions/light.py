@@ -12,6 +12,9 @@ from torch import Tensor
 LIGHT = ("brightness", "warmth", "contrast")
 """Names of the scores of `light_scores`."""
 
+WORN = frozenset({"mask", "eyeglasses"})
+"""Attributes with a colour of their own, which holding the light still would take from them."""
+
 _MARGIN = 0.2  # share of each side that is background more often than face
 _LUMA = (0.2126, 0.7152, 0.0722)  # ITU-R BT.709
 

@@ -19,7 +19,7 @@ from latentedit.directions.conditioning import Conditions, choose_conditions
 from latentedit.directions.direction import PROBABILITY, Direction
 from latentedit.directions.functionals import Geometry, linear_functional
 from latentedit.directions.labelled import LabelledLatents
-from latentedit.directions.light import LIGHT
+from latentedit.directions.light import LIGHT, WORN
 from latentedit.directions.measure import Leakage, LeakageMeter, Probe, score_spreads
 from latentedit.directions.svm import Hyperplane, accuracy, choose_ends, is_binary
 from latentedit.errors import DirectionError
@@ -180,7 +180,7 @@ class Study:
 
 
 def _kin(a: str, b: str) -> bool:
-    return a != b and any({a, b} <= group for group in KIN)
+    return a != b and (any({a, b} <= group for group in KIN) or (a in WORN and b in LIGHT))
 
 
 def typical_step(meter: LeakageMeter, direction: Direction, spread: float) -> tuple[float, Leakage]:

@@ -38,13 +38,11 @@ class Goal:
 
 
 def even(scores: Tensor, unit: str) -> Tensor:
-    """Scores on the scale on which steps are worth the same everywhere: log-odds for probabilities."""
-    return torch.logit(scores.double().clamp(1e-4, 1 - 1e-4)) if unit == "probability" else scores.double()
+    """Scores on the scale on which steps are worth the same everywhere: log-odds for probabilities.
 
-
-def even_target(scores: Tensor, unit: str) -> Tensor:
-    """As `even`, for scores to be reached: at 0.03 there still is a shadow of a mask, below 0.005 none."""
-    return even(scores.clamp(1 - _FURTHEST, _FURTHEST) if unit == "probability" else scores, unit)
+    They end at 0.005 and 0.995: at 0.03 there still is a shadow of a mask, below 0.005 none.
+    """
+    return torch.logit(scores.double().clamp(1 - _FURTHEST, _FURTHEST)) if unit == "probability" else scores.double()
 
 
 def approach(measure: Measure, goal: Goal, *, steps: int = 5) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,9 @@
 """Where an edit departs from the photo, so that what was refined for the photo no longer belongs there.
 
 An inversion may change the generator's weights for its photo. They know the photo's glasses, not the eyes behind them:
-carried into an edit, they leave a ghost of what the edit took away. Where the edit draws other shapes the generator's
-own picture therefore takes over; where it only shades, the photo's refinement stays. Domain-specific hybrid refinement
-(Cao et al. 2023) splits a picture for the same reason; here the edit itself says where.
+carried into an edit, they leave a ghost of what the edit took away. Where the edit draws other shapes, or paints over
+the face, the generator's own picture therefore takes over; where it only shades, the photo's refinement stays.
+Domain-specific hybrid refinement (Cao et al. 2023) splits a picture for the same reason; here the edit says where.
 
 Legend: ``N`` images, ``R`` resolution.
 """
@@ -19,16 +19,20 @@ _SOFT = 1 / 13
 """Widths of windows as shares of R: what is smooth beyond the first is shade, not shape; shapes reach as far as the
 second; the border between the pictures is as soft as the third."""
 
-_FULL = 0.2  # root mean square of the shapes that differ, in images in [-1,1], from which nothing of the photo stays
+_SHAPES = 0.2
+_CHANGE = 0.6
+"""Root mean squares, in images in [-1,1], of differing shapes and of any change, from which nothing of the photo stays:
+a mask is one even patch, and far from the light that an edit may add."""
 
 
 def departure(before: Tensor, after: Tensor) -> Tensor:
-    """How far [N,1,R,R] in [0,1] the shapes in ``after`` depart from those in ``before``, both [N,3,R,R]."""
+    """How far [N,1,R,R] in [0,1] ``after`` departs from ``before``, both [N,3,R,R]."""
     size = before.shape[-1]
     change = after - before
     shapes = change - _blurred(change, _SMOOTH * size)
-    strength = _blurred(shapes.square().mean(dim=1, keepdim=True), _NEAR * size).clamp_min(0).sqrt()
-    share = (strength / _FULL).clamp(max=1)
+    power = (shapes / _SHAPES).square() + (change / _CHANGE).square()
+    strength = _blurred(power.mean(dim=1, keepdim=True), _NEAR * size)
+    share = strength.clamp(0, 1).sqrt()
     return _blurred(share * share * (3 - 2 * share), _SOFT * size)
 
 

@@ -12,13 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentedit.editing.approach import TOLERANCE, Goal, approach, even, even_target
+from latentedit.directions.light import WORN
+from latentedit.editing.approach import TOLERANCE, Goal, approach, even
 from latentedit.editing.requests import Request
 from latentedit.editing.result import perceive, score_or_none
 from latentedit.editing.subject import Subject
 
 NEAR_ENOUGH = 0.1
 """Probabilities that exceed the one asked for by less, seen from 0.5, are left as they are."""
+
+_SURE = 0.95
+_OPAQUE = 0.8  # share of the distance that what is worn goes on by, from a score of `_SURE` to 1
 
 
 def move(ws: Tensor, steps: Sequence[tuple[Any, Tensor | float]], *, layers: tuple[int, ...] | None = None) -> Tensor:
@@ -53,7 +57,17 @@ def find_distances(
     distances = torch.stack(columns, dim=1) if columns else subject.ws.new_zeros(len(subject), 0)
     if seen is not None and targets:
         distances = _corrected(subject, requests, layers, distances, targets, seen)
+    for k, request in enumerate(requests):
+        distances[:, k] *= _completion(request)
     return distances, targets
+
+
+def _completion(request: Request) -> Tensor | float:
+    """Factors [N] that put on fully what is worn: the network is sure of a mask or of glasses from a hint, and asked
+    for a score of 1 they are to hide what is behind them."""
+    if request.amount is None or request.name not in WORN or not request.direction.is_target:
+        return 1.0
+    return 1 + _OPAQUE * ((request.amount - _SURE) / (1 - _SURE)).clamp(0, 1)
 
 
 def _near_enough(request: Request, current: Tensor) -> Tensor:
@@ -96,7 +110,7 @@ def _corrected(
         return torch.stack([even(now[r.name], unit) for r, unit in zip(chosen, units, strict=True)], dim=1)
 
     base = torch.stack([even(seen[r.name], unit) for r, unit in zip(chosen, units, strict=True)], dim=1)
-    wanted = torch.stack([even_target(targets[r.name], unit) for r, unit in zip(chosen, units, strict=True)], dim=1)
+    wanted = torch.stack([even(targets[r.name], unit) for r, unit in zip(chosen, units, strict=True)], dim=1)
     done = torch.stack([_near_enough(r, seen[r.name]) for r in chosen], dim=1)
     wanted = torch.where(done, base, wanted)
     slopes = torch.tensor([_slope(request) for request in chosen], dtype=torch.float64, device=base.device)

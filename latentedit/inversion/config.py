@@ -37,10 +37,10 @@ class InversionConfig:
     starts to ramp its rate down, and then stops; ``patience`` 0 always takes all steps.
 
     ``refine="weights"`` spends the last ``weight_share`` of the steps on changes of rank ``weight_rank`` to the
-    generator's convolutions, for this photo alone: they reach what no latent does, and leave the latent where edits
-    work (Roich et al. 2022); ``"auto"`` does so for ``hybrid``. ``pivot`` is where ``hybrid`` seeks that latent:
-    ``"w"`` is one w for all layers among those that the mapping network gives, pulled towards the average face by
-    ``pivot_weight``; ``"w+"`` one per layer, and noise; ``"auto"`` is the first where weights are refined, which can
+    generator's convolutions from 16 px on, for this photo alone: they reach what no latent does, and leave the latent
+    where edits work (Roich et al. 2022); ``"auto"`` does so for ``hybrid``. ``pivot`` is where ``hybrid`` seeks that
+    latent: ``"w"`` is one w for all layers among those that the mapping network gives, pulled towards the average face
+    by ``pivot_weight``; ``"w+"`` one per layer, and noise; ``"auto"`` is the first where weights are refined, which can
     then do the rest. ``weight_share`` None is 0.8 behind such a pivot, else 0.4.
 
     ``batch_size`` photos descend together, of which ``pass_size`` at a time go through the networks. Kernels round
@@ -78,7 +78,7 @@ class InversionConfig:
     patience: int = 60
     min_gain: float = 0.01
 
-    weight_rank: int = 4
+    weight_rank: int = 8
     weight_share: float | None = None
     weight_learning_rate: float = 1e-2
 

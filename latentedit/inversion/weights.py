@@ -8,6 +8,7 @@ Legend: ``O``/``I`` output/input channels, ``k`` kernel size, ``q`` rank.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from latentedit.inversion.descent import Callback, Stretch
 
 _LEFT_ALONE = ("torgb", "skip")
+_COARSE = 16
+"""Pixels a side below which layers set pose and shape, which are the latent's to say; small generators have fewer."""
 
 WeightDelta = dict[str, tuple[Tensor, Tensor]]
 """Name of a convolution's weight in ``synthesis`` -> factors [O,q] and [q,I*k*k] whose product is added to it."""
@@ -46,7 +49,10 @@ def refine_weights(
     weights = {
         name: parameter.detach()
         for name, parameter in synthesis.named_parameters()
-        if parameter.ndim == 4 and name.endswith(".weight") and not any(part in name for part in _LEFT_ALONE)
+        if parameter.ndim == 4
+        and name.endswith(".weight")
+        and not any(part in name for part in _LEFT_ALONE)
+        and _input_side(name, objective.target.shape[-1]) >= min(_COARSE, objective.target.shape[-1] // 4)
     }
     if not weights:
         raise ModelError("refine='weights' knows no convolution of this generator.", "Use refine=None.")
@@ -93,6 +99,15 @@ def adapt(generator: Any, delta: Mapping[str, tuple[Tensor, Tensor]]) -> nn.Modu
         changed = weight.detach() + (left.to(weight) @ right.to(weight)).view_as(weight)
         owner._parameters["weight"] = nn.Parameter(changed, requires_grad=False)
     return adapted
+
+
+def _input_side(name: str, resolution: int) -> int:
+    """Pixels a side that the convolution ``b<r>.conv<0|1>.weight`` reads; ``resolution`` for names of other kinds."""
+    match = re.fullmatch(r"b(\d+)\.conv([01])\.weight", name)
+    if match is None:
+        return resolution
+    side = int(match[1])
+    return side // 2 if match[2] == "0" else side
 
 
 def _initial(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:

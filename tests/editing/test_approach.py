@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentedit.editing.approach import Goal, approach, even, even_target
+from latentedit.editing.approach import Goal, approach, even
 
 
 def goal_of(base: Tensor, targets: Tensor, slopes: Tensor, limit: float = 10.0) -> Goal:
@@ -100,4 +100,4 @@ def test_even_scale_is_log_odds_for_probabilities_only() -> None:
     assert torch.allclose(even(scores, "probability"), expected, atol=1e-3)
     assert torch.equal(even(scores, "years"), scores.double())
     assert torch.isfinite(even(torch.tensor([0.0, 1.0]), "probability")).all()
-    assert even_target(torch.tensor([1.0]), "probability") == even_target(torch.tensor([0.995]), "probability")
+    assert even(torch.tensor([1.0]), "probability") == even(torch.tensor([0.995]), "probability")

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from latentedit.checkpoints import Model
-from latentedit.directions import Direction
+from latentedit.directions import Calibration, Direction, OutOfRangeWarning
 from latentedit.editing import Subject, edit
 from latentedit.editing.subject import subject_of
 from latentedit.editing.units import move
@@ -68,6 +68,26 @@ def test_several_attributes_are_corrected_together(model: Model, ws: Tensor) -> 
         assert metrics["asked"]["age"]["change"] == pytest.approx(4, abs=1)
         assert metrics["asked"]["smile"]["after"] == pytest.approx(0.7, abs=0.035)
         assert set(metrics["others"]) == {"hat"}
+
+
+def test_what_is_worn_is_put_on_fully_from_a_score_of_095_on(model: Model, ws: Tensor) -> None:
+    smile = direction(model, "smile")
+    worn = {"mask": smile.with_(name="mask")}
+    for amount, factor in ((0.9, 1.0), (0.95, 1.0), (0.975, 1.4), (1.0, 1.8), (0.0, 1.0)):
+        plain = edit(ws, model=model, smile=amount, verify=False).asked["smile"].distance
+        fully = edit(ws, model=model, mask=amount, directions=worn, verify=False).asked["mask"].distance
+        assert fully == pytest.approx([factor * distance for distance in plain], rel=1e-4)
+
+
+def test_a_face_beyond_the_measured_ages_is_left_there_and_not_led_back(model: Model, ws: Tensor) -> None:
+    age = direction(model, "age")
+    score = float(model.perception.perceive(model.generator.synthesis(ws[:1]))["age"])
+    calibration = Calibration((-1.0, 1.0), (score - 60, score - 50))
+    beyond = {"age": age.with_(calibration=calibration)}
+    with pytest.warns(OutOfRangeWarning):
+        older = edit(ws[:1], model=model, age=15, directions=beyond)
+    assert older.asked["age"].distance == (0.0,)
+    assert float(edit(ws[:1], model=model, age=-15, directions=beyond).asked["age"].distance[0]) < 0
 
 
 def test_verification_costs_a_few_looks(model: Model, ws: Tensor, judge) -> None:

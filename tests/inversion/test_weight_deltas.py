@@ -9,7 +9,7 @@ from latentedit.errors import ModelError
 from latentedit.inversion import InversionConfig
 from latentedit.inversion.losses import pixel_loss
 from latentedit.inversion.solve import solve
-from latentedit.inversion.weights import adapt
+from latentedit.inversion.weights import _input_side, adapt
 from latentedit.networks import fingerprint
 
 CONFIG = InversionConfig(
@@ -39,6 +39,22 @@ def test_a_delta_is_of_low_rank_and_shares_the_other_weights(model, targets):
         torch.testing.assert_close(changed.flatten(1), left @ right, atol=1e-5, rtol=1e-4)
     assert adapted.mapping.fc0.weight is model.generator.mapping.fc0.weight
     assert adapt(model.generator, {}) is model.generator
+
+
+@pytest.mark.parametrize(
+    ("name", "resolution", "side"),
+    [("b4.conv1", 64, 4), ("b8.conv0", 64, 4), ("b16.conv0", 64, 8), ("b16.conv1", 64, 16), ("L3_52_1024", 256, 256)],
+)
+def test_the_size_that_a_convolution_reads_is_told_by_its_name(name, resolution, side):
+    assert _input_side(f"{name}.weight", resolution) == side
+
+
+def test_coarse_layers_are_left_to_the_latent(new_model):
+    model = new_model(resolution=64)
+    targets = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    delta = solve(model, targets, method="encoder", config=replace(CONFIG, steps=1), seeds=[0]).deltas[0]
+    fine = ("b16.conv1", "b32.conv0", "b32.conv1", "b64.conv0", "b64.conv1")
+    assert set(delta) == {f"{name}.weight" for name in fine}
 
 
 def test_deltas_are_each_photos_own(model, targets):
