@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,7 +23,8 @@ NEAR_ENOUGH = 0.1
 """Probabilities that exceed the one asked for by less, seen from 0.5, are left as they are."""
 
 _SURE = 0.95
-_OPAQUE = 0.8  # share of the distance that what is worn goes on by, from a score of `_SURE` to 1
+_OPAQUE = 0.8
+"""Share of the distance to a score of `_SURE` that what is worn goes on by where 1 is asked for."""
 
 
 def move(ws: Tensor, steps: Sequence[tuple[Any, Tensor | float]], *, layers: tuple[int, ...] | None = None) -> Tensor:
@@ -37,6 +39,8 @@ def find_distances(
     subject: Subject, requests: Sequence[Request], layers: tuple[int, ...] | None, verify: bool
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Distances [N,K] of all requests, and the target scores [N] of those that were measured."""
+    completions = [_completion(request) for request in requests]
+    requests = [_until_sure(request) for request in requests]
     seen = perceive(subject) if verify and any(r.amount is not None for r in requests) else None
     columns: list[Tensor] = []
     targets: dict[str, Tensor] = {}
@@ -57,16 +61,29 @@ def find_distances(
     distances = torch.stack(columns, dim=1) if columns else subject.ws.new_zeros(len(subject), 0)
     if seen is not None and targets:
         distances = _corrected(subject, requests, layers, distances, targets, seen)
-    for k, request in enumerate(requests):
-        distances[:, k] *= _completion(request)
+    for k, completion in enumerate(completions):
+        distances[:, k] *= completion
     return distances, targets
+
+
+def _is_worn(request: Request) -> bool:
+    return request.amount is not None and request.name in WORN and request.direction.is_target
+
+
+def _until_sure(request: Request) -> Request:
+    """The request, up to the score from which `_completion` takes over."""
+    if not _is_worn(request):
+        return request
+    assert request.amount is not None
+    return replace(request, amount=request.amount.clamp(max=_SURE))
 
 
 def _completion(request: Request) -> Tensor | float:
     """Factors [N] that put on fully what is worn: the network is sure of a mask or of glasses from a hint, and asked
     for a score of 1 they are to hide what is behind them."""
-    if request.amount is None or request.name not in WORN or not request.direction.is_target:
+    if not _is_worn(request):
         return 1.0
+    assert request.amount is not None
     return 1 + _OPAQUE * ((request.amount - _SURE) / (1 - _SURE)).clamp(0, 1)
 
 
