@@ -16,6 +16,12 @@ template <class S> __attribute__((noinline)) void accumulate(S k, const S* __res
     for (int64_t i = 0; i < n; ++i) to[i] += k * from[i];
 }
 
+// Out of line as well: inlined, GCC 12 leaves rows unwritten where it compiles for AVX2 and steps are odd.
+template <class S>
+__attribute__((noinline)) void spread(S k, const S* __restrict from, int step_in, S* __restrict to, int step_out, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) to[i * step_out] += k * from[i * step_in];
+}
+
 // The horizontal pass over one chunk of a row; `in` is the whole row, `out` begins at output column chunk.x0.
 template <class S> struct Across {
     const Job& job;
@@ -107,7 +113,7 @@ template <class S> struct Across {
                 const S k = tap(x, m);
                 const S* __restrict a = source(x) + m * job.inner;
                 if (step_out == 1 && step_in == 1) for (int64_t i = 0; i < length; ++i) to[i] += k * a[i];
-                else for (int64_t i = 0; i < length; ++i) to[i * step_out] += k * a[i * step_in];
+                else spread(k, a, step_in, to, step_out, length);
             }
         }
     }

@@ -76,6 +76,18 @@ def test_fast_paths(dtype: torch.dtype, f: Any, layout: Any, library: str) -> No
             assert error(upfirdn2d(x, f, **arguments), reference) < TOLERANCE[dtype], arguments
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("down", [1, 2, 3, 4, 5, 7])
+@pytest.mark.parametrize("up", [1, 2, 3, 5])
+def test_steps_of_every_parity_write_every_pixel(up: int, down: int, layout: torch.memory_format) -> None:
+    x = torch.randn(2, 3, 5, 40, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=layout)
+    for taps in (1, 3):
+        f = torch.arange(1.0, taps + 1).expand(taps, taps) / taps
+        options: dict[str, Any] = {"up": (up, 1), "down": (down, 1), "padding": 2}
+        expected = upfirdn2d(x.double(), f.double(), **options, backend="reference")
+        assert error(upfirdn2d(x, f, **options, backend="native"), expected) < 5e-6
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     size=st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(1, 12), st.integers(1, 12)),
