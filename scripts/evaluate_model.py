@@ -20,6 +20,8 @@ import torch
 from _common import save_grid
 from PIL import Image
 
+import latentedit
+from latentedit import edit, invert
 from latentedit.checkpoints import Model, load_model
 from latentedit.directions import Direction, list_directions
 from latentedit.editing.evaluation import (
@@ -117,7 +119,8 @@ def evaluate(data: Path, outdir: Path, name: str, count: int, samples: int, step
     figures["inversion"] = {"encoder": encoded, "hybrid": hybrid}
     timed("inversion", began)
     save_grid(outdir / "samples.png", sample(model.generator, 96, 0.7), 16)
-    save_image(direction_sheet(model), outdir / "directions.png")
+    save_image(direction_sheet(model), outdir / "directions.jpg")
+    save_image(portrait_sheet(model), outdir / "portraits.jpg")
     rebuilt = to_tensor([inversion.image for inversion in inversions])
     save_grid(outdir / "inversions.png", torch.stack([photos.images, rebuilt], dim=1).flatten(0, 1), 16)
     began = time.monotonic()
@@ -143,6 +146,39 @@ def direction_sheet(model: Model, seed: int = 4) -> Image.Image:
         rows.append(to_pil(synthesis(moved)))
         names.append(name)
     return contact_sheet(rows, rows=names, columns=[f"{stop:+d}" for stop in stops], cell=64)
+
+
+SHOWN: tuple[tuple[str, dict[str, float]], ...] = (
+    ("+15 years", {"age": 15}),
+    ("-15 years", {"age": -15}),
+    ("no smile", {"smile": 0.05}),
+    ("smile", {"smile": 0.95}),
+    ("make-up", {"makeup": 0.9}),
+    ("glasses", {"eyeglasses": 1}),
+    ("mask", {"mask": 1}),
+    ("turned", {"yaw": 15}),
+)
+
+
+PORTRAYED = 2
+"""Faces shown of a portrait at most, the largest first: others stand in its background."""
+
+
+def portrait_sheet(model: Model) -> Image.Image:
+    """The faces of the shipped portraits, which may be shown: crop, encoder, hybrid, and edits of the last."""
+    folder = Path(latentedit.__file__).parent / "assets" / "photos"
+    known = list_directions(model)
+    edits = [(name, amounts) for name, amounts in SHOWN if set(amounts) <= set(known)]
+    rows = []
+    for path in sorted(folder.iterdir()):
+        if path.suffix == ".md":
+            continue
+        encoded = invert(path, model=model, method="encoder", face="all")[:PORTRAYED]
+        for number, quick in enumerate(encoded, 1):
+            found = invert(path, model=model, face=number)
+            changed = [edit(found, model=model, **amounts).image for _, amounts in edits]
+            rows.append([found.target, quick.image, found.image, *changed])
+    return contact_sheet(rows, columns=["photo", "encoder", "hybrid", *(name for name, _ in edits)], cell=64)
 
 
 def recorded(history: Path, figures: dict[str, Any]) -> dict[str, str]:
