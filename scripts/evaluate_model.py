@@ -148,7 +148,7 @@ def direction_sheet(model: Model, seed: int = 4) -> Image.Image:
     return contact_sheet(rows, rows=names, columns=[f"{stop:+d}" for stop in stops], cell=64)
 
 
-SHOWN: tuple[tuple[str, dict[str, float]], ...] = (
+SHOWN: tuple[tuple[str, dict[str, Any]], ...] = (
     ("+15 years", {"age": 15}),
     ("-15 years", {"age": -15}),
     ("no smile", {"smile": 0.05}),
