@@ -16,7 +16,7 @@ template <class S> __attribute__((noinline)) void accumulate(S k, const S* __res
     for (int64_t i = 0; i < n; ++i) to[i] += k * from[i];
 }
 
-// Out of line as well: inlined, GCC 12 leaves rows unwritten where it compiles for AVX2 and steps are odd.
+// Out of line as well: inlined, GCC 12.2 on a machine with AVX2 alone left rows unwritten where steps were odd.
 template <class S>
 __attribute__((noinline)) void spread(S k, const S* __restrict from, int step_in, S* __restrict to, int step_out, int64_t n) {
     for (int64_t i = 0; i < n; ++i) to[i * step_out] += k * from[i * step_in];

@@ -21,7 +21,7 @@ _LUMA = (0.2126, 0.7152, 0.0722)  # ITU-R BT.709
 
 def light_scores(images: Tensor) -> dict[str, Tensor]:
     """Mean luma, mean red less mean blue, and standard deviation of the luma, each [N], of the middle of ``images``
-    [N,3,R,R] in [-1,1]; a standard deviation of the light among photos is some 0.2."""
+    [N,3,R,R] in [-1,1]."""
     size = images.shape[-1]
     edge = round(_MARGIN * size)
     middle = images.clamp(-1, 1)[..., edge : size - edge, edge : size - edge]
