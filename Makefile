@@ -52,12 +52,10 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(RUNTIME): $(SETUP) | $(BIN)/python
-	@echo "Installing. The first time dlib is compiled, which takes some ten minutes on two cores."
 	$(BIN)/python -m pip install -c constraints.txt -e .
 	@touch $@
 
 $(DEVELOPMENT): $(SETUP) | $(BIN)/python
-	@echo "Installing. The first time dlib is compiled, which takes some ten minutes on two cores."
 	$(BIN)/python -m pip install -c constraints.txt -e ".[dev]"
 	@touch $(RUNTIME) $@
 

@@ -11,11 +11,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from latentedit.checkpoints import load_generator, load_model
     from latentedit.directions import Direction, fit_direction
     from latentedit.editing import edit, interpolate, mix
     from latentedit.errors import LatentEditError
     from latentedit.inversion import Inversion, invert
+    from latentedit.models import load_generator, load_model
 
 __version__ = "0.1.0"
 
@@ -41,8 +41,8 @@ _HOMES = {
     "fit_direction": "latentedit.directions",
     "interpolate": "latentedit.editing",
     "invert": "latentedit.inversion",
-    "load_generator": "latentedit.checkpoints",
-    "load_model": "latentedit.checkpoints",
+    "load_generator": "latentedit.models",
+    "load_model": "latentedit.models",
     "mix": "latentedit.editing",
 }
 

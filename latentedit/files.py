@@ -1,4 +1,4 @@
-"""Writing files so that a final name never holds half a result."""
+"""Files: written so that a final name never holds half a result, and safetensors read with clear errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentedit.errors import OutputError
+from latentedit.errors import ModelError, OutputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,6 +69,38 @@ def save_tensors(
         stream.write(len(sorted_header).to_bytes(8, "little"))
         stream.write(sorted_header)
         stream.write(memoryview(data)[8 + size :])
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The string metadata of a ``.safetensors`` file; empty where there is none.
+
+    Raises:
+        ModelError: the file is missing, or no intact safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as archive:
+            return dict(archive.metadata() or {})
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """All tensors of a ``.safetensors`` file, with the dtypes that they were stored in, on the CPU."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as archive:
+            return {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str | os.PathLike[str], error: Exception) -> ModelError:
+    if not Path(path).is_file():
+        return ModelError(f"There is no file {str(path)!r}.", "Check the path.")
+    return ModelError(f"{str(path)!r} is not an intact safetensors file: {error}.", "Copy or download it again.")
 
 
 def _umask() -> int:

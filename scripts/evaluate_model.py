@@ -22,20 +22,20 @@ from PIL import Image
 
 import latentedit
 from latentedit import edit, invert
-from latentedit.checkpoints import Model, load_model
 from latentedit.directions import Direction, list_directions
-from latentedit.editing.evaluation import (
+from latentedit.errors import LatentEditError
+from latentedit.evaluation.edits import (
     Photos,
     evaluate_directions,
     evaluate_edits,
     evaluate_inversion,
     evaluate_masks,
 )
-from latentedit.errors import LatentEditError
 from latentedit.files import atomic_path
 from latentedit.images import save_image, to_pil, to_tensor
 from latentedit.latents import seed_z
 from latentedit.media import contact_sheet
+from latentedit.models import Model, load_model
 from latentedit.training.data import FaceCrops
 from latentedit.training.face_teacher import DlibFaceNetwork
 from latentedit.training.progress import measure_samples, sample

@@ -65,7 +65,7 @@ def write_sheets(held: Any, folder: Path, names: tuple[str, ...]) -> None:
     """One contact sheet per head: 8 x 8 crops with what was said / what the label is."""
     from PIL import Image, ImageDraw
 
-    from latentedit.training.perception_report import worst_cases
+    from latentedit.evaluation.perception import worst_cases
 
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
@@ -87,9 +87,9 @@ def write_sheets(held: Any, folder: Path, names: tuple[str, ...]) -> None:
 )
 @click.option("--sheets", is_flag=True, help="Draw the worst cases of each head.")
 def main(prepared: Path, outdir: Path, weights: Path | None, sheets: bool) -> None:
-    from latentedit.checkpoints import embedded_folder, load_network
+    from latentedit.evaluation.perception import report
+    from latentedit.models import embedded_folder, load_network
     from latentedit.training.perception_data import read_faces
-    from latentedit.training.perception_report import report
 
     try:
         network = load_network(weights or embedded_folder() / "perception.safetensors", kind="perception")

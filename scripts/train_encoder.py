@@ -15,8 +15,8 @@ import click
 import torch
 from _common import perception_losses, report
 
-from latentedit.checkpoints import load_model, save_model
 from latentedit.errors import LatentEditError
+from latentedit.models import load_model, save_model
 from latentedit.networks import Encoder, EncoderConfig
 from latentedit.training.data import FaceCrops
 from latentedit.training.encoder import EncoderTrainer, EncoderTrainingConfig

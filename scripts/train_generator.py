@@ -24,10 +24,10 @@ import click
 import torch
 from _common import perception_losses, report, save_grid
 
-from latentedit.checkpoints import load_model
 from latentedit.errors import LatentEditError
 from latentedit.faces.dataset import TIGHT
 from latentedit.latents import seed_z
+from latentedit.models import load_model
 from latentedit.networks import DiscriminatorConfig, EncoderConfig, GeneratorConfig
 from latentedit.training.adversarial import AdversarialConfig, AdversarialTrainer, ReconstructionConfig
 from latentedit.training.autoencoder import AutoencoderConfig

@@ -29,8 +29,8 @@ import numpy as np
 import torch
 from matplotlib import pyplot as plt
 
-from latentedit.checkpoints import load_network, save_network
 from latentedit.errors import LatentEditError
+from latentedit.models import load_network, save_network
 from latentedit.networks.perception import ATTRIBUTES, PerceptionConfig
 from latentedit.training.perception import MAIN_ATTRIBUTES, PerceptionTrainer, TrainingConfig
 from latentedit.training.perception_augment import AugmentConfig

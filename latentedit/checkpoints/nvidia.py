@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from latentedit.checkpoints.configs import config_from_dict
-from latentedit.checkpoints.foreign import Checkpoint, Part, State, TensorReader, not_understood
-from latentedit.checkpoints.pickle_machine import Record
-from latentedit.checkpoints.shapes import stylegan2_config
+from latentedit.checkpoints.checkpoint import Checkpoint, Part, State, TensorReader, not_understood
+from latentedit.checkpoints.pickles.machine import Record
+from latentedit.checkpoints.stylegan2_config import stylegan2_config
+from latentedit.networks.config_json import config_from_dict
 
 MAX_MODULES = 4096
 MAX_DEPTH = 16

@@ -12,16 +12,16 @@ from typing import Any
 
 import torch
 
-from latentedit.checkpoints.foreign import Checkpoint, Part, State, TensorReader, not_understood
+from latentedit.checkpoints.checkpoint import Checkpoint, Part, State, TensorReader, not_understood
 from latentedit.checkpoints.nvidia import is_module, read_nvidia
-from latentedit.checkpoints.own import read_tensors
-from latentedit.checkpoints.pickle_globals import ArrayStub, TensorStub
+from latentedit.checkpoints.pickles.allowed import ArrayStub, TensorStub
+from latentedit.checkpoints.pickles.archive import LEGACY_MAGIC, read_archive, read_pickle
 from latentedit.checkpoints.psp import is_psp, read_psp
 from latentedit.checkpoints.rosinality import from_rosinality, is_rosinality
-from latentedit.checkpoints.shapes import stylegan2_config
+from latentedit.checkpoints.stylegan2_config import stylegan2_config
 from latentedit.checkpoints.tensorflow import is_network, read_tensorflow
-from latentedit.checkpoints.torch_archive import LEGACY_MAGIC, read_archive, read_pickle
 from latentedit.errors import ModelError
+from latentedit.files import read_tensors
 
 _WRAPPERS = ("g_ema", "G_ema", "params_ema", "generator", "state_dict")
 _FOREIGN_CONTENT = (

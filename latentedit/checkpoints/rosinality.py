@@ -7,8 +7,8 @@ import re
 import numpy as np
 import torch
 
-from latentedit.checkpoints.foreign import Checkpoint, Part, State, not_understood
-from latentedit.checkpoints.shapes import stylegan2_config
+from latentedit.checkpoints.checkpoint import Checkpoint, Part, State, not_understood
+from latentedit.checkpoints.stylegan2_config import stylegan2_config
 from latentedit.errors import ModelError
 
 _LEAVES = {

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from latentedit.checkpoints.foreign import Checkpoint, Part, State, TensorReader, not_understood
-from latentedit.checkpoints.pickle_globals import NETWORK
-from latentedit.checkpoints.pickle_machine import Record
-from latentedit.checkpoints.shapes import stylegan2_config
+from latentedit.checkpoints.checkpoint import Checkpoint, Part, State, TensorReader, not_understood
+from latentedit.checkpoints.pickles.allowed import NETWORK
+from latentedit.checkpoints.pickles.machine import Record
+from latentedit.checkpoints.stylegan2_config import stylegan2_config
 
 MAX_COMPONENTS = 16
 

@@ -73,7 +73,7 @@ def _requirements() -> list[Requirement]:
     except metadata.PackageNotFoundError:  # a plain source tree on sys.path
         return []
     return [
-        one for one in required if one.name != "dlib" and (one.marker is None or one.marker.evaluate({"extra": ""}))
+        one for one in required if one.name != "dlib-bin" and (one.marker is None or one.marker.evaluate({"extra": ""}))
     ]
 
 
@@ -102,8 +102,8 @@ def _kernels() -> Iterator[Check]:
 
 
 def _model() -> Iterator[Check]:
-    from latentedit.checkpoints.model import PARTS, read_manifest, verify_folder
-    from latentedit.checkpoints.paths import embedded_folder, models_folder, shipped_directions
+    from latentedit.models.locations import embedded_folder, models_folder, shipped_directions
+    from latentedit.models.model import PARTS, read_manifest, verify_folder
 
     folder = embedded_folder()
     reinstall = "Reinstall latentedit: the model is part of the package."
@@ -136,7 +136,7 @@ def _faces() -> Iterator[Check]:
     try:
         yield Check("Faces", "dlib", "ok", str(import_module("dlib").__version__))
     except ImportError:
-        remedy = "Run: pip install dlib (compiles for some ten minutes, needs a C++ compiler), or: pip install dlib-bin"
+        remedy = "Run: pip install dlib-bin (nothing is compiled); a dlib that you compiled yourself serves as well"
         yield Check("Faces", "dlib", "missing", "not installed: photos cannot be searched for faces", remedy)
     for name, file in _DLIB_FILES.items():
         try:

@@ -13,8 +13,8 @@ from latentedit.cli._common import progress
 from latentedit.errors import OutputError
 
 if TYPE_CHECKING:
-    from latentedit.checkpoints import Model
     from latentedit.inversion import Progress
+    from latentedit.models import Model
 
 LATENT_SUFFIXES = (".safetensors", ".npz", ".npy", ".pt")
 
@@ -32,7 +32,7 @@ steps_option = click.option("--steps", type=click.IntRange(min=0), help="Steps o
 
 def open_model(model: str | None, device: str) -> Model:
     """The model of ``--model`` on ``--device``."""
-    from latentedit.checkpoints import load_model
+    from latentedit.models import load_model
 
     return load_model(model, device=device)
 
@@ -55,8 +55,8 @@ def open_faces(
     from latentedit.editing.subject import read_latents
     from latentedit.inversion import InversionConfig
     from latentedit.inversion.api import invert_sources
+    from latentedit.inversion.photos import gather
     from latentedit.inversion.solve import choose_method
-    from latentedit.inversion.sources import gather
 
     sources = {i: gather(path, model=model, face=face) for i, path in enumerate(paths) if not is_latent(path)}
     faces: list[list[Any]] = [[] if i in sources else [read_latents(path)] for i, path in enumerate(paths)]

@@ -19,7 +19,7 @@ def load_perception(model: str | None, device: str) -> PerceptionNetwork:
     Raises:
         ModelError: the model cannot be read or has none.
     """
-    from latentedit.checkpoints import load_model
+    from latentedit.models import load_model
 
     return load_model(model, device=device).require("perception")
 

@@ -65,7 +65,7 @@ def _template(model: str | None, ffhq: bool, size: int | None) -> tuple[CropTemp
 
     if ffhq:
         return FFHQ, size or 256
-    from latentedit.checkpoints import load_model
+    from latentedit.models import load_model
 
     loaded = load_model(model)
     return loaded.template, size or loaded.generator.resolution

@@ -25,7 +25,7 @@ def command(source: str, target: Path, to: str | None, half: bool) -> None:
     plain state dict with NVIDIA's names). Inversions and directions convert as well: to .npz, .npy, or .pt as the
     other projects write them.
     """
-    from latentedit.checkpoints.exchange import export, is_exchangeable
+    from latentedit.models.export import export, is_exchangeable
 
     path = Path(source)
     if path.is_file() and is_exchangeable(path):
@@ -37,7 +37,7 @@ def command(source: str, target: Path, to: str | None, half: bool) -> None:
 def _convert(source: str, target: Path, to: str | None, half: bool) -> None:
     import torch
 
-    from latentedit.checkpoints.convert import convert
+    from latentedit.models.convert import convert
 
     for note in _notes(source):
         click.echo(f"note: {note}")
@@ -51,9 +51,10 @@ def _convert(source: str, target: Path, to: str | None, half: bool) -> None:
 
 def _notes(source: str) -> tuple[str, ...]:
     """What had to be assumed in reading a foreign file."""
-    from latentedit.checkpoints.loading import locate
-    from latentedit.checkpoints.own import FORMAT, read_metadata
     from latentedit.checkpoints.recognise import is_safetensors, read_checkpoint
+    from latentedit.files import read_metadata
+    from latentedit.models.loading import locate
+    from latentedit.models.network_file import FORMAT
 
     path = locate(source)
     if path.is_dir() or (is_safetensors(path) and read_metadata(path).get("format") == FORMAT):

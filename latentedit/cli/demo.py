@@ -17,9 +17,9 @@ from latentedit.cli._faces import FACE_FILE, open_faces, open_model, steps_optio
 if TYPE_CHECKING:
     from PIL import Image
 
-    from latentedit.checkpoints import Model
     from latentedit.directions import Direction
     from latentedit.inversion import Inversion
+    from latentedit.models import Model
 
 SHIPPED = ("portrait_a.jpg", "portrait_b.jpg")
 FPS = 25.0

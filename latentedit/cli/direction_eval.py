@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from latentedit.directions import Direction
-    from latentedit.directions.evaluation import Evaluation
-    from latentedit.directions.measure import Probe
+    from latentedit.directions.fitting.probe import Probe
+    from latentedit.evaluation.directions import Evaluation
 
 
 @click.command(cls=Command)
@@ -43,13 +43,13 @@ def command(
     Writes NAME.json (accuracy, leakage, what amounts in units come to), NAME-calibration.png, and NAME-strip.png: faces
     moved from -3 to +3 steps.
     """
-    from latentedit.checkpoints import load_model
-    from latentedit.directions.evaluation import evaluate_direction
-    from latentedit.directions.labelled import SampleConfig, sample_labelled
-    from latentedit.directions.measure import Probe
-    from latentedit.directions.plot import calibration_plot
+    from latentedit.directions.fitting.labelled import SampleConfig, sample_labelled
+    from latentedit.directions.fitting.probe import Probe
     from latentedit.directions.store import list_directions, load_direction
+    from latentedit.evaluation.directions import evaluate_direction
+    from latentedit.evaluation.plot import calibration_plot
     from latentedit.files import atomic_path
+    from latentedit.models import load_model
 
     owner = load_model(model, device=device)
     found = [load_direction(name, owner) for name in (directions or list_directions(owner))]
@@ -72,7 +72,7 @@ def command(
 
 
 def _write_strip(probe: Probe, direction: Direction, w: np.ndarray, path: Path) -> None:
-    from latentedit.directions.evaluation import strip
+    from latentedit.evaluation.directions import strip
     from latentedit.files import atomic_path
     from latentedit.media import contact_sheet
 

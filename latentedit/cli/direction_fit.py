@@ -10,8 +10,8 @@ import click
 from latentedit.cli._common import Command, device_option, model_option, progress, seed_option
 
 if TYPE_CHECKING:
-    from latentedit.checkpoints import Model
     from latentedit.directions import Direction, LabelledLatents
+    from latentedit.models import Model
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -92,9 +92,9 @@ def command(attributes: tuple[str, ...], model: str | None, device: str, **optio
     Latents are sampled, rendered, and labelled by the perception network; all attributes share them, and a later run
     finds them again. With --latents (and --labels) your own are used instead, or added where --samples is given too.
     """
-    from latentedit.checkpoints import load_model
-    from latentedit.directions.measure import Probe
-    from latentedit.directions.procedure import fit_attributes
+    from latentedit.directions.fitting.pipeline import fit_attributes
+    from latentedit.directions.fitting.probe import Probe
+    from latentedit.models import load_model
 
     if options["labels"] and not options["latents"]:
         raise click.UsageError("--labels needs --latents.")
@@ -110,7 +110,7 @@ def command(attributes: tuple[str, ...], model: str | None, device: str, **optio
 
 
 def _names(attributes: tuple[str, ...]) -> list[str]:
-    from latentedit.directions.procedure import CORE
+    from latentedit.directions.fitting.pipeline import CORE
     from latentedit.directions.store import check_name
 
     parts = [part.strip() for text in attributes for part in text.split(",")]
@@ -124,8 +124,8 @@ def _check_output(output: Path | None, names: list[str]) -> None:
 
 
 def _config(options: dict[str, Any]) -> Any:
-    from latentedit.directions.procedure import ProcedureConfig
-    from latentedit.directions.svm import FitConfig
+    from latentedit.directions.fitting.pipeline import ProcedureConfig
+    from latentedit.directions.fitting.svm import FitConfig
 
     condition: str | tuple[str, ...] = options["condition"]
     if condition != "auto":
@@ -152,8 +152,8 @@ def _labelled(owner: Model, names: list[str], options: dict[str, Any]) -> Labell
 
 
 def _own(owner: Model, options: dict[str, Any]) -> LabelledLatents:
-    from latentedit.directions.labelled import label_latents
-    from latentedit.directions.tables import read_labelled, read_latents
+    from latentedit.directions.fitting.labelled import label_latents
+    from latentedit.directions.io.tables import read_labelled, read_latents
     from latentedit.latents import check_ws
 
     generator = owner.generator
@@ -169,7 +169,7 @@ def _own(owner: Model, options: dict[str, Any]) -> LabelledLatents:
 
 
 def _sampled(owner: Model, names: list[str], options: dict[str, Any]) -> LabelledLatents:
-    from latentedit.directions.labelled import SampleConfig, sample_labelled
+    from latentedit.directions.fitting.labelled import SampleConfig, sample_labelled
     from latentedit.networks.perception import attribute_name
 
     perception = owner.require("perception")
@@ -183,7 +183,7 @@ def _sampled(owner: Model, names: list[str], options: dict[str, Any]) -> Labelle
 
 
 def _cache(owner: Model, perception: Any, config: Any) -> Path:
-    from latentedit.checkpoints import data_folder
+    from latentedit.models import data_folder
     from latentedit.networks import fingerprint
 
     judge = fingerprint(perception)[:8]

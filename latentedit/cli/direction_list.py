@@ -11,10 +11,10 @@ from latentedit.cli._common import Command, model_option
 @model_option
 def command(model: str | None) -> None:
     """List the directions of a model: name, unit, accuracy, measured range, layers, where it comes from."""
-    from latentedit.checkpoints import load_model
     from latentedit.directions.direction import from_file
     from latentedit.directions.store import list_directions
     from latentedit.errors import LatentEditError
+    from latentedit.models import load_model
 
     owner = load_model(model)
     known = list_directions(owner)

@@ -127,7 +127,7 @@ def command(
     reached (--smile 0.9). `latentedit-direction list` names the attributes.
     """
     from latentedit.editing import edit
-    from latentedit.editing.requests import read_requests
+    from latentedit.editing.targets import read_requests
     from latentedit.latents import layer_indices
 
     if not attributes and not distances:

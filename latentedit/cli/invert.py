@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from latentedit.inversion import Inversion, Progress
-    from latentedit.inversion.sources import Source
+    from latentedit.inversion.photos import Source
 
 _VIDEO_FRAMES = 120
 _VIDEO_FPS = 30.0
@@ -77,8 +77,8 @@ def command(
     """
     from latentedit.inversion import InversionConfig
     from latentedit.inversion.api import as_model, invert_sources
+    from latentedit.inversion.photos import gather
     from latentedit.inversion.solve import choose_method
-    from latentedit.inversion.sources import gather
 
     loaded = as_model(model, device)
     chosen = choose_method(method, loaded)

@@ -18,9 +18,9 @@ def command() -> None:
 @command.command("list", cls=Command)
 def list_models() -> None:
     """List the embedded model and the registered ones."""
-    from latentedit.checkpoints import models_folder, registered_names
-    from latentedit.checkpoints.model import read_manifest
-    from latentedit.checkpoints.paths import EMBEDDED, embedded_folder
+    from latentedit.models import models_folder, registered_names
+    from latentedit.models.locations import EMBEDDED, embedded_folder
+    from latentedit.models.model import read_manifest
 
     folders = [(EMBEDDED, embedded_folder()), *((name, models_folder() / name) for name in registered_names())]
     for name, folder in folders:
@@ -37,7 +37,7 @@ def list_models() -> None:
 @click.argument("name", required=False)
 def show(name: str | None) -> None:
     """Show what a model (name, folder, or checkpoint; default: the embedded one) consists of."""
-    from latentedit.checkpoints.loading import load_own_parts
+    from latentedit.models.loading import load_own_parts
 
     model = load_own_parts(name)
     generator = model.generator
@@ -60,8 +60,9 @@ def show(name: str | None) -> None:
 
 
 def _kind(model: Any) -> str:
-    from latentedit.checkpoints.own import FORMAT, read_metadata
     from latentedit.checkpoints.recognise import is_safetensors, read_checkpoint
+    from latentedit.files import read_metadata
+    from latentedit.models.network_file import FORMAT
 
     if model.path is None or model.path.is_dir():
         return "latentedit model folder"
@@ -107,7 +108,7 @@ def _companion_options(function: Any) -> Any:
 def _add(source: Any, name: str | None, *, half: bool, replace: bool, card: Path | None, **companions: Any) -> None:
     import torch
 
-    from latentedit.checkpoints.registry import Companions, add_model
+    from latentedit.models.registry import Companions, add_model
 
     text = None if card is None else card.read_text(encoding="utf-8")
     dtype = torch.float16 if half else torch.float32
@@ -135,8 +136,8 @@ def add(path: str, name: str | None, **options: Any) -> None:
 @_companion_options
 def download(name: str, alias: str | None, sha256: str | None, **options: Any) -> None:
     """Download NAME (a known model, or an address) and register it. An interrupted download is resumed."""
-    from latentedit.checkpoints.download import KNOWN, fetch, resolve
-    from latentedit.checkpoints.registry import check_name
+    from latentedit.models.download import KNOWN, fetch, resolve
+    from latentedit.models.registry import check_name
 
     known = resolve(name)
     chosen = check_name(alias or (name if name in KNOWN else Path(known.url).stem))
@@ -151,7 +152,7 @@ def download(name: str, alias: str | None, sha256: str | None, **options: Any) -
 @click.argument("name")
 def remove(name: str) -> None:
     """Remove a registered model; your own directions of it stay."""
-    from latentedit.checkpoints.registry import remove_model
+    from latentedit.models.registry import remove_model
 
     click.echo(f"removed {remove_model(name)}")
 
@@ -160,6 +161,6 @@ def remove(name: str) -> None:
 @click.argument("name", required=False)
 def card(name: str | None) -> None:
     """Print the card of a model (default: the embedded one)."""
-    from latentedit.checkpoints import load_model
+    from latentedit.models import load_model
 
     click.echo(load_model(name).require("card"))

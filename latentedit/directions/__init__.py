@@ -9,35 +9,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from latentedit.directions.calibration import Calibration, calibrate
     from latentedit.directions.direction import Direction, OutOfRangeWarning
     from latentedit.directions.discover import discover_components, discover_weights
-    from latentedit.directions.fit import FitConfig, fit_direction
-    from latentedit.directions.importing import import_directions
-    from latentedit.directions.labelled import LabelledLatents, SampleConfig, sample_labelled
-    from latentedit.directions.procedure import ProcedureConfig, fit_attributes
+    from latentedit.directions.fitting.calibration import Calibration, calibrate
+    from latentedit.directions.fitting.fit import FitConfig, fit_direction
+    from latentedit.directions.fitting.labelled import LabelledLatents, SampleConfig, sample_labelled
+    from latentedit.directions.fitting.pipeline import ProcedureConfig, fit_attributes
+    from latentedit.directions.io.importing import import_directions
     from latentedit.directions.reaching import Reached, reach
     from latentedit.directions.store import list_directions, load_direction, save_directions
 
 _HOMES = {
-    "Calibration": "calibration",
+    "Calibration": "fitting.calibration",
     "Direction": "direction",
-    "FitConfig": "fit",
-    "LabelledLatents": "labelled",
+    "FitConfig": "fitting.fit",
+    "LabelledLatents": "fitting.labelled",
     "OutOfRangeWarning": "direction",
-    "ProcedureConfig": "procedure",
+    "ProcedureConfig": "fitting.pipeline",
     "Reached": "reaching",
-    "SampleConfig": "labelled",
-    "calibrate": "calibration",
+    "SampleConfig": "fitting.labelled",
+    "calibrate": "fitting.calibration",
     "discover_components": "discover",
     "discover_weights": "discover",
-    "fit_attributes": "procedure",
-    "fit_direction": "fit",
-    "import_directions": "importing",
+    "fit_attributes": "fitting.pipeline",
+    "fit_direction": "fitting.fit",
+    "import_directions": "io.importing",
     "list_directions": "store",
     "load_direction": "store",
     "reach": "reaching",
-    "sample_labelled": "labelled",
+    "sample_labelled": "fitting.labelled",
     "save_directions": "store",
 }
 

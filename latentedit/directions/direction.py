@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from latentedit.directions.calibration import Calibration
+from latentedit.directions.fitting.calibration import Calibration
 from latentedit.errors import DirectionError, FingerprintError, LatentError, LayerError
 
 if TYPE_CHECKING:
-    from latentedit.checkpoints import Model
+    from latentedit.models import Model
 
 FORMAT = "latentedit"
 KIND = "direction"
@@ -284,8 +284,8 @@ def from_file(path: str | os.PathLike[str]) -> Direction:
     Raises:
         DirectionError: the file is missing, damaged, or holds something else.
     """
-    from latentedit.checkpoints.own import read_metadata, read_tensors
     from latentedit.errors import ModelError
+    from latentedit.files import read_metadata, read_tensors
 
     try:
         metadata, tensors = read_metadata(path), read_tensors(path)

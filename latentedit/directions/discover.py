@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from latentedit.directions.direction import Direction
-from latentedit.directions.fit import as_w
+from latentedit.directions.fitting.fit import as_w
 from latentedit.errors import DirectionError
 from latentedit.latents import layer_indices
 
@@ -88,7 +88,7 @@ def _found(
     method: str,
     share: float,
 ) -> Direction:
-    from latentedit.directions.fit import fingerprint_of
+    from latentedit.directions.fitting.fit import fingerprint_of
 
     # The sign of an eigenvector is arbitrary; the largest entry is made positive so that results are reproducible.
     normal = normal * np.sign(normal[np.abs(normal).argmax()])

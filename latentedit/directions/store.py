@@ -11,7 +11,7 @@ from latentedit.directions.direction import Direction, from_file
 from latentedit.errors import DirectionError
 
 if TYPE_CHECKING:
-    from latentedit.checkpoints import Model
+    from latentedit.models import Model
 
 SUFFIX = ".safetensors"
 Source = str | os.PathLike[str]
@@ -97,6 +97,6 @@ def _spellings(name: str) -> list[str]:
 
 
 def _model(model: Model | Source | None) -> Model:
-    from latentedit.checkpoints import load_model
+    from latentedit.models import load_model
 
     return load_model(model) if model is None or isinstance(model, (str, os.PathLike)) else model

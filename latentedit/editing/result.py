@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from latentedit.editing.requests import Request
 from latentedit.editing.subject import Subject
+from latentedit.editing.targets import Request
 from latentedit.errors import DirectionError, LatentError, ModelError
 from latentedit.files import atomic_path
 from latentedit.images import save_image, to_pil
@@ -104,7 +104,7 @@ class Edit:
         Raises:
             ModelError: the model has no perception network.
         """
-        from latentedit.editing.measures import measure_edit
+        from latentedit.editing.metrics import measure_edit
 
         if self.subject.model.perception is None:
             raise ModelError(

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from latentedit.checkpoints import Model, load_model
-from latentedit.editing.departure import departure
+from latentedit.editing.refinement_mask import departure
 from latentedit.errors import FingerprintError, LatentEditError, LatentError
 from latentedit.inversion import Inversion
-from latentedit.inversion.weights import adapt
+from latentedit.inversion.low_rank import adapt
 from latentedit.latents import check_ws, slerp
+from latentedit.models import Model, load_model
 
 Delta = Mapping[str, tuple[Tensor, Tensor]]
 """Low-rank changes of the generator's weights that an inversion found: name -> factors [O,q] and [q,I]."""

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentedit.directions.light import WORN
-from latentedit.editing.approach import TOLERANCE, Goal, approach, even
-from latentedit.editing.requests import Request
+from latentedit.directions.fitting.light import WORN
+from latentedit.editing.broyden import TOLERANCE, Goal, approach, even
 from latentedit.editing.result import perceive, score_or_none
 from latentedit.editing.subject import Subject
+from latentedit.editing.targets import Request
 
 NEAR_ENOUGH = 0.1
 """Probabilities that exceed the one asked for by less, seen from 0.5, are left as they are."""

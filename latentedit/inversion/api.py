@@ -13,12 +13,12 @@ from latentedit.errors import LatentEditError
 from latentedit.images import to_pil
 from latentedit.inversion.config import InversionConfig
 from latentedit.inversion.descent import Callback, Progress
-from latentedit.inversion.metrics import measure
-from latentedit.inversion.record import Inversion, render
+from latentedit.inversion.inversion import Inversion, render
+from latentedit.inversion.low_rank import adapt
+from latentedit.inversion.photos import Source, batch, gather, is_several
+from latentedit.inversion.similarity import measure
 from latentedit.inversion.solve import Solution, choose_method, judge_of, solve
-from latentedit.inversion.sources import Source, batch, gather, is_several
-from latentedit.inversion.space import LatentSpace
-from latentedit.inversion.weights import adapt
+from latentedit.inversion.whitening import LatentSpace
 
 
 def invert(
@@ -98,7 +98,7 @@ def invert_sources(
 
 def as_model(model: Any, device: str | torch.device | None = None) -> Any:
     """A `Model` of a `Model`, a bare generator, or anything that `load_model` takes."""
-    from latentedit.checkpoints import Model, load_model
+    from latentedit.models import Model, load_model
 
     if isinstance(model, Model):
         return model

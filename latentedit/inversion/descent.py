@@ -17,7 +17,7 @@ from latentedit.inversion.config import InversionConfig
 from latentedit.inversion.losses import Objective
 from latentedit.inversion.noise import NoiseMaps
 from latentedit.inversion.schedule import Schedule
-from latentedit.inversion.space import LatentSpace
+from latentedit.inversion.whitening import LatentSpace
 
 Stage = Literal["pivot", "w", "w+", "weights"]
 

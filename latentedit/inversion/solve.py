@@ -17,9 +17,9 @@ from latentedit.inversion.config import METHODS, InversionConfig
 from latentedit.inversion.descent import Callback, Descent, Stretch
 from latentedit.inversion.encode import encode_each
 from latentedit.inversion.losses import Objective
+from latentedit.inversion.low_rank import WeightDelta, refine_weights
 from latentedit.inversion.noise import NoiseMaps
-from latentedit.inversion.space import LatentSpace
-from latentedit.inversion.weights import WeightDelta, refine_weights
+from latentedit.inversion.whitening import LatentSpace
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,12 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from latentedit.checkpoints.exchange import read_npy
 from latentedit.errors import FingerprintError, LatentError, ModelError
 from latentedit.files import atomic_path, save_tensors
 from latentedit.images import to_pil
-from latentedit.inversion.record import Inversion, PhotoReference, fingerprint_of, render
+from latentedit.inversion.inversion import Inversion, PhotoReference, fingerprint_of, render
 from latentedit.latents import check_ws
+from latentedit.models.export import read_npy
 
 FORMAT = "latentedit"
 KIND = "inversion"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from latentedit.checkpoints import Model, save_model
 from latentedit.faces import CropTemplate
+from latentedit.models import Model, save_model
 from latentedit.networks.perception import PerceptionNetwork
 from latentedit.training.stages import load_run, newest_networks
 

@@ -19,9 +19,9 @@ import pytest
 import torch
 from foreign_files import foreign_modules, write_nvidia
 
-from latentedit.checkpoints import load_generator
-from latentedit.checkpoints.pickle_machine import MAX_OPCODES
+from latentedit.checkpoints.pickles.machine import MAX_OPCODES
 from latentedit.errors import ModelError, UnsafeCheckpointError
+from latentedit.models import load_generator
 
 PROTO = b"\x80\x04"
 

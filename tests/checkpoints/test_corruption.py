@@ -18,9 +18,9 @@ from foreign_files import stylegan2_variables, write_nvidia, write_psp, write_te
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from latentedit.checkpoints import load_generator, save_network
 from latentedit.checkpoints.rosinality import to_rosinality
 from latentedit.errors import LatentEditError
+from latentedit.models import load_generator, save_network
 from latentedit.networks import Generator, GeneratorConfig
 from latentedit.networks.psp_encoder import PspEncoder, PspEncoderConfig
 from latentedit.networks.stylegan3 import StyleGAN3Config, StyleGAN3Generator

@@ -12,10 +12,10 @@ import torch
 from foreign_files import HOSTILE_SOURCE, stylegan2_variables, write_nvidia, write_psp, write_tensorflow
 from safetensors.torch import save_file
 
-from latentedit.checkpoints import load_generator, load_model, save_network
 from latentedit.checkpoints.recognise import read_checkpoint
 from latentedit.checkpoints.rosinality import to_rosinality
 from latentedit.errors import ModelError
+from latentedit.models import load_generator, load_model, save_network
 from latentedit.networks import Generator, GeneratorConfig, fingerprint
 from latentedit.networks.psp_encoder import PspEncoder, PspEncoderConfig, default_sizes
 

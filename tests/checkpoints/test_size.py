@@ -14,7 +14,7 @@ from latentedit.networks import Generator, GeneratorConfig
 MEASURE = """
 import json, resource, sys, time
 import latentedit.checkpoints.recognise, latentedit.networks
-from latentedit.checkpoints import load_generator
+from latentedit.models import load_generator
 
 def peak():
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

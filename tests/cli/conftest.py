@@ -11,12 +11,12 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from latentedit.checkpoints import Model, load_model, save_model
 from latentedit.cli import main
 from latentedit.directions import Calibration, Direction
 from latentedit.faces import CropTemplate, align
 from latentedit.images import to_pil
 from latentedit.inversion import Inversion, PhotoReference
+from latentedit.models import Model, load_model, save_model
 from latentedit.networks import Generator, GeneratorConfig, PerceptionConfig, PerceptionNetwork
 
 

@@ -11,9 +11,9 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from latentedit.checkpoints import Model, embedded_folder, load_network, save_model
 from latentedit.cli import main
 from latentedit.cli._perceive import find_faces, perceive
+from latentedit.models import Model, embedded_folder, load_network, save_model
 from latentedit.networks import Generator, GeneratorConfig, PerceptionConfig, PerceptionNetwork
 
 PHOTOS = Path(str(resources.files("latentedit.assets"))) / "photos"

@@ -10,9 +10,9 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from latentedit.checkpoints import Model, load_model, save_model
 from latentedit.cli import direction_main
 from latentedit.directions import Direction
+from latentedit.models import Model, load_model, save_model
 from latentedit.networks import Generator, GeneratorConfig
 from latentedit.networks.perception import PerceptionConfig, PerceptionNetwork
 

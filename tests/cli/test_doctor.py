@@ -63,7 +63,7 @@ def test_missing_dlib_and_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_absent_and_damaged_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("latentedit.checkpoints.paths.embedded_folder", lambda: tmp_path)
+    monkeypatch.setattr("latentedit.models.locations.embedded_folder", lambda: tmp_path)
     status, checks = doctor()
     assert status == 1
     assert "no model.json" in checks["Model", tmp_path.name]["found"]

@@ -63,8 +63,8 @@ def test_distances_layers_and_crops(call: Callable, make_face: Callable, tmp_pat
     out = tmp_path / "crop.png"
     result = call("edit", face, "--distance", "age=2", "--layers", "coarse", "--crop", "-o", out)
     assert result.exit_code == 0, result.output
-    from latentedit.checkpoints import load_model
     from latentedit.editing import edit
+    from latentedit.models import load_model
 
     expected = edit(Inversion.load(face), model=load_model(tiny_folder), distance={"age": 2}, layers="coarse").image
     np.testing.assert_array_equal(np.asarray(Image.open(out)), np.asarray(expected))

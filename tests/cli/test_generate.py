@@ -11,9 +11,9 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from latentedit.checkpoints import Model, load_model, save_model
 from latentedit.cli import main
 from latentedit.images import to_uint8
+from latentedit.models import Model, load_model, save_model
 from latentedit.networks import Generator, GeneratorConfig
 
 

@@ -10,11 +10,11 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from latentedit.checkpoints import Model, save_model
 from latentedit.cli import main
 from latentedit.faces import CropTemplate
 from latentedit.images import to_pil
 from latentedit.inversion import Inversion
+from latentedit.models import Model, save_model
 from latentedit.networks import Encoder, EncoderConfig, Generator, GeneratorConfig
 from latentedit.networks.perception import PerceptionConfig, PerceptionNetwork
 

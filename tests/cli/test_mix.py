@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from latentedit.checkpoints import load_model
 from latentedit.editing import mix
 from latentedit.inversion import Inversion
+from latentedit.models import load_model
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from latentedit.checkpoints import Model
 from latentedit.directions import Calibration, Direction
 from latentedit.faces import CropTemplate, align
 from latentedit.images import to_pil
 from latentedit.inversion import Inversion, PhotoReference
+from latentedit.models import Model
 from latentedit.networks import Generator, GeneratorConfig
 
 AGE_PER_RED = 400.0

@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from latentedit.checkpoints import Model
 from latentedit.directions import Calibration, Direction, OutOfRangeWarning
 from latentedit.editing import Subject, edit
 from latentedit.editing.subject import subject_of
@@ -26,6 +25,7 @@ from latentedit.errors import (
     OutputError,
 )
 from latentedit.inversion import Inversion
+from latentedit.models import Model
 from latentedit.networks import Generator, GeneratorConfig
 
 

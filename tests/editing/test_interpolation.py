@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from latentedit.checkpoints import Model
 from latentedit.editing import edit, interpolate
 from latentedit.editing.easing import EASINGS, positions
 from latentedit.editing.paths import along
 from latentedit.errors import LatentError
 from latentedit.inversion import Inversion
 from latentedit.latents import seed_z
+from latentedit.models import Model
 
 
 def test_once_starts_and_ends_at_the_faces(model: Model, ws: Tensor) -> None:

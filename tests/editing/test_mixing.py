@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentedit.checkpoints import Model
 from latentedit.editing import edit, mix
 from latentedit.editing.subject import blend_deltas, blend_noise
 from latentedit.errors import LatentError, LayerError
 from latentedit.inversion import Inversion
+from latentedit.models import Model
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from latentedit.checkpoints import Model
 from latentedit.editing import edit
 from latentedit.editing.transfer import transfer_change
 from latentedit.errors import FaceError, ImageError, LatentEditError
 from latentedit.inversion import Inversion
+from latentedit.models import Model
 
 
 def outside(inversion: Inversion, size: tuple[int, int]) -> np.ndarray:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from latentedit.checkpoints import Model
 from latentedit.faces import CropTemplate
+from latentedit.models import Model
 from latentedit.networks import Encoder, EncoderConfig, Generator, GeneratorConfig
 from latentedit.networks.perception import PerceptionConfig, PerceptionNetwork
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from latentedit.checkpoints import Model
 from latentedit.inversion import InversionConfig
 from latentedit.inversion.losses import pixel_loss
+from latentedit.inversion.low_rank import adapt
 from latentedit.inversion.noise import NoiseMaps
 from latentedit.inversion.solve import solve
-from latentedit.inversion.weights import adapt
+from latentedit.models import Model
 from latentedit.networks.stylegan1 import StyleGAN1Config, StyleGAN1Generator
 from latentedit.networks.stylegan3 import StyleGAN3Config, StyleGAN3Generator
 

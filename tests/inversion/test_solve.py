@@ -10,7 +10,7 @@ from latentedit.inversion import InversionConfig
 from latentedit.inversion.encode import encode, encode_each
 from latentedit.inversion.losses import pixel_loss
 from latentedit.inversion.solve import choose_method, solve
-from latentedit.inversion.space import LatentSpace
+from latentedit.inversion.whitening import LatentSpace
 
 CONFIG = InversionConfig(steps=24, judge_every=3, learning_rate=0.1, patience=0, refine="none")
 

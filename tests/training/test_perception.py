@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from latentedit.checkpoints import load_network, save_network
 from latentedit.errors import ModelError
+from latentedit.evaluation.perception import report
+from latentedit.models import load_network, save_network
 from latentedit.networks.perception import ATTRIBUTES, PerceptionConfig, fold
 from latentedit.training.perception import PerceptionTrainer, Targets, TrainingConfig, load_average, losses
 from latentedit.training.perception_augment import AugmentConfig
 from latentedit.training.perception_calibrate import finish
 from latentedit.training.perception_data import FaceTable
-from latentedit.training.perception_report import report
 
 NETWORK = PerceptionConfig(size=16, widths=(8, 16), blocks=(1, 1), hidden=16)
 CONFIG = TrainingConfig(

@@ -10,6 +10,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from latentedit.evaluation.perception import bars, binary_figures, rank_correlation, ten_folds
 from latentedit.training import perception_calibrate
 from latentedit.training.perception_calibrate import (
     best_threshold,
@@ -19,7 +20,6 @@ from latentedit.training.perception_calibrate import (
     stranger_distances,
     whiten_identity,
 )
-from latentedit.training.perception_report import bars, binary_figures, rank_correlation, ten_folds
 
 
 def test_platt_scaling_recovers_the_distortion() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from latentedit.checkpoints import Model, load_model
 from latentedit.errors import MissingExtraError
+from latentedit.models import Model, load_model
 from latentedit.training import progress
 from latentedit.training.measures import sharpness
 from latentedit.training.progress import faces_found, features, measure_samples, sample

@@ -1,0 +1,1 @@
+"""Fitting: labelled latents, linear separation, conditioning, calibration in units."""

@@ -1,0 +1,151 @@
+"""Render latents and read their scores: the measurements that directions are chosen and calibrated by.
+
+Legend: ``N`` latents, ``L`` layers, ``R`` resolution.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentedit.directions.direction import PROBABILITY, Direction
+from latentedit.directions.fitting.light import light_scores
+
+# A score that hardly varies among samples must not make every change look large.
+_LEAST_SPREAD = {"years": 5.0, "degrees": 4.0, PROBABILITY: 0.1}
+
+
+class Probe:
+    """A generator and a perception network as one function from latents to scores.
+
+    ``generator`` and ``perception`` must be on the same device and in evaluation mode. The noise is the stored one,
+    so that the same latents give the same scores.
+    """
+
+    def __init__(
+        self, generator: Any, perception: Any, *, batch: int = 32, progress: Callable[[int], None] | None = None
+    ) -> None:
+        self.generator = generator
+        self.perception = perception
+        self.batch = batch
+        self.progress = progress
+        self.rendered = 0
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.generator.parameters()).device
+
+    def spread_ws(self, w: np.ndarray | Tensor) -> Tensor:
+        """``w`` [N, w_dim] repeated over the layers: [N, L, w_dim] on the device."""
+        rows = torch.as_tensor(np.asarray(w), dtype=torch.float32, device=self.device)
+        return rows[:, None].repeat(1, self.generator.num_ws, 1)
+
+    @torch.no_grad()
+    def images(self, ws: Tensor) -> Tensor:
+        """Images [N, 3, R, R] in [-1,1]."""
+        parts = [self.generator.synthesis(part, noise_mode="const") for part in ws.split(self.batch)]
+        self._count(len(ws))
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def scores(self, ws: Tensor) -> dict[str, np.ndarray]:
+        """Every score [N] (float64) of the rendered ``ws`` [N, L, w_dim], by canonical attribute name: what the
+        perception network reads, and `light_scores`."""
+        parts: list[dict[str, np.ndarray]] = []
+        for part in ws.split(self.batch):
+            _, scores = self._look(part)
+            parts.append({name: value.double().cpu().numpy() for name, value in scores.items()})
+            self._count(len(part))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    @torch.no_grad()
+    def compare(self, before: Tensor, after: Tensor) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Change [N] of every score from the rendered ``before`` to ``after``, and the identity distances [N]."""
+        changes: list[dict[str, np.ndarray]] = []
+        distances = []
+        for a, b in zip(before.split(self.batch), after.split(self.batch), strict=True):
+            (first, early), (second, late) = self._look(a), self._look(b)
+            distances.append(self.perception.identity_distance(first, second).double().cpu().numpy())
+            changes.append({name: (late[name] - x).double().cpu().numpy() for name, x in early.items()})
+            self._count(2 * len(a))
+        moved = {name: np.concatenate([part[name] for part in changes]) for name in changes[0]}
+        return moved, np.concatenate(distances)
+
+    def _look(self, ws: Tensor) -> tuple[Any, dict[str, Tensor]]:
+        """What the perception network sees in the rendered ``ws``, and all scores."""
+        images = self.generator.synthesis(ws, noise_mode="const")
+        seen = self.perception.perceive(images)
+        return seen, {**seen.scores(), **light_scores(images)}
+
+    def _count(self, images: int) -> None:
+        self.rendered += images
+        if self.progress is not None:
+            self.progress(images)
+
+
+def least_spread(unit: str) -> float:
+    """The smallest standard deviation that changes of a score in ``unit`` are divided by."""
+    return _LEAST_SPREAD.get(unit, 1e-6)
+
+
+def score_spreads(scores: dict[str, np.ndarray], units: dict[str, str]) -> dict[str, float]:
+    """Standard deviation of each score among samples (NaN: unlabelled), bounded from below by its unit."""
+    return {
+        name: max(float(np.nanstd(values)), least_spread(units.get(name, "")))
+        for name, values in scores.items()
+        if np.isfinite(values).any()
+    }
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """What moving along a direction does.
+
+    ``own`` is the mean change of the wanted score and ``others`` those of the rest, from one end of the move to the
+    other, each divided by the score's spread among samples. ``identity`` is the mean identity distance between the
+    two ends (0.6: the same-person threshold). ``step`` is the distance moved each way.
+    """
+
+    own: float
+    others: Mapping[str, float]
+    identity: float
+    step: float
+
+    def ratio(self, name: str) -> float:
+        """|change of ``name``| per change of the own score, both in spreads."""
+        return abs(self.others[name]) / max(abs(self.own), 1e-6)
+
+    def cost(self, tolerance: float) -> float:
+        """Root of the summed squares of the ratios beyond ``tolerance``."""
+        return math.sqrt(sum(max(self.ratio(name) - tolerance, 0.0) ** 2 for name in self.others))
+
+    def price(self, tolerance: float) -> float:
+        """`cost`, plus the identity distance per change of the own score: to compare different ways of moving."""
+        return self.cost(tolerance) + self.identity / max(abs(self.own), 1e-6)
+
+
+class LeakageMeter:
+    """Moves the same latents ``ws`` [N, L, w_dim] along any direction, and looks at the scores named in ``spreads``.
+
+    ``own`` is the score that the direction is meant to change, ``spreads`` the standard deviations by `score_spreads`.
+    """
+
+    def __init__(self, probe: Probe, ws: Tensor, *, own: str, spreads: Mapping[str, float]) -> None:
+        self.probe = probe
+        self.ws = ws
+        self.own = own
+        self.spreads = dict(spreads)
+
+    def measure(self, direction: Direction, step: float) -> Leakage:
+        """Mean changes from ``-step`` to ``+step`` along ``direction``."""
+        moved, identity = self.probe.compare(
+            self.ws + direction.displacement(self.ws, -step), self.ws + direction.displacement(self.ws, step)
+        )
+        shares = {name: float(moved[name].mean()) / spread for name, spread in self.spreads.items() if name in moved}
+        return Leakage(shares.pop(self.own), shares, float(identity.mean()), step)

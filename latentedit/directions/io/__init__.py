@@ -1,0 +1,1 @@
+"""Directions and labels in the shapes that other projects and spreadsheets use."""

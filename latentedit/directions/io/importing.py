@@ -1,0 +1,143 @@
+"""Directions of other projects: ``.npy``, ``.npz``, ``.pt`` of any usual shape.
+
+A file cannot tell which generator it belongs to; the caller must. Shapes in the wild: [w_dim] and [1, w_dim] of unit
+norm, [L, w_dim] and [1, L, w_dim] not normalised, and dictionaries of these.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+import numpy as np
+import torch
+
+from latentedit.directions.direction import Direction
+from latentedit.directions.fitting.fit import KNOWN_UNITS
+from latentedit.directions.io.arrays import read_arrays
+from latentedit.errors import DirectionError, FingerprintError, LatentEditError
+
+__all__ = ["import_directions"]
+
+
+def import_directions(
+    path: str | os.PathLike[str], generator: Any, *, name: str | None = None, unit: str = "distance"
+) -> dict[str, Direction]:
+    """Read the directions in ``path`` as those of ``generator``; by name, none of them calibrated.
+
+    ``name`` renames the only one of a file, or chooses one of several. The norm that a direction had is kept in
+    ``settings["norm"]``: published strengths times this norm are distances here. Layers whose rows are zero are
+    left alone by the direction.
+
+    Raises:
+        LatentError: unreadable. FingerprintError: of a shape that the generator does not have, or already known to
+        be another generator's. DirectionError: no direction in it, or not the one asked for.
+    """
+    own = _own(path, generator)
+    if own is not None:
+        return {name or own.name: own.with_(name=name or own.name)}
+    arrays = {identifier(key): array for key, array in read_arrays(path).items()}
+    if name is not None and len(arrays) == 1:
+        arrays = {name: next(iter(arrays.values()))}
+    elif name is not None:
+        if name not in arrays:
+            raise DirectionError(f"{str(path)!r} has no direction {name!r}.", f"It holds: {', '.join(arrays)}.")
+        arrays = {name: arrays[name]}
+    from latentedit.networks import fingerprint
+
+    digest = fingerprint(generator)
+    return {key: _direction(key, array, generator, digest, unit, path) for key, array in arrays.items()}
+
+
+def identifier(text: str) -> str:
+    """``text`` as a name that can be typed as an option and a keyword."""
+    plain = re.sub(r"\W+", "_", text.strip()).strip("_").lower() or "direction"
+    return f"d_{plain}" if plain[0].isdigit() else plain
+
+
+def _own(path: str | os.PathLike[str], generator: Any) -> Direction | None:
+    """A file of latentedit's own, checked against the generator; None for everything else."""
+    from latentedit.directions.direction import from_file
+    from latentedit.networks import fingerprint
+
+    if not os.fspath(path).endswith(".safetensors"):
+        return None
+    try:
+        direction = from_file(path)
+    except LatentEditError:
+        return None
+    direction.check(fingerprint(generator))
+    return direction.with_(fingerprint=fingerprint(generator))
+
+
+def _direction(
+    name: str, array: np.ndarray, generator: Any, digest: str, unit: str, path: str | os.PathLike[str]
+) -> Direction:
+    rows = array[0] if array.ndim >= 2 and array.shape[0] == 1 else array
+    rows = rows[0] if rows.ndim == 2 and rows.shape[0] == 1 else rows
+    fits = rows.shape in ((generator.w_dim,), (generator.num_ws, generator.w_dim))
+    if not fits:
+        raise FingerprintError(
+            f"Direction {name!r} in {os.fspath(path)!r} has shape {list(array.shape)}, which this generator "
+            f"(w_dim {generator.w_dim}, {generator.num_ws} layers) does not have.",
+            "Name the generator that it was made for with --model.",
+        )
+    normal = torch.from_numpy(rows.astype(np.float64))
+    if not bool(torch.isfinite(normal).all()):
+        raise DirectionError(f"Direction {name!r} in {os.fspath(path)!r} holds values that are not finite.", None)
+    layers = None
+    if normal.ndim == 2:
+        acting = normal.norm(dim=1) > 1e-8 * normal.norm(dim=1).max().clamp_min(1e-30)
+        layers = None if bool(acting.all()) else tuple(torch.nonzero(acting).flatten().tolist())
+        shown = normal[acting]
+        if len(shown) and torch.allclose(shown, shown[:1].expand_as(shown), rtol=1e-6, atol=1e-9):
+            normal = shown[0]  # one normal, repeated: a direction of W
+    norm = float(normal.square().sum(-1).mean().sqrt())
+    return Direction(
+        name=name,
+        normal=normal,
+        layers=layers,
+        unit=unit if unit != "distance" else KNOWN_UNITS.get(name, unit),
+        fingerprint=digest,
+        settings={"imported": os.path.basename(os.fspath(path)), "norm": norm},
+    )
+
+
+def calibrate_imported(probe: Any, direction: Direction, attribute: str | None, *, probes: int = 48) -> Direction:
+    """``direction`` with units, measured by moving sampled latents along it; turned round if it points the other way.
+
+    ``attribute`` None takes the one of the direction's own name. A direction that has a calibration, or of no known
+    attribute, comes back as it is.
+
+    Raises:
+        DirectionError: ``attribute`` was given but is unknown, or moving along the direction does not change it.
+    """
+    from latentedit.directions.fitting.labelled import SampleConfig, sample_labelled
+    from latentedit.directions.fitting.probe import LeakageMeter, score_spreads
+    from latentedit.directions.fitting.study import calibrate_by_moving, typical_step
+    from latentedit.networks.perception import attribute_name
+
+    units = dict(probe.perception.units)
+    if direction.calibration is not None:
+        return direction
+    try:
+        key = attribute_name(attribute or direction.name, tuple(units))
+    except DirectionError:
+        if attribute is None:
+            return direction
+        raise
+    labelled = sample_labelled(probe.generator, probe.perception, SampleConfig(count=max(probes, 256)))
+    ws = probe.spread_ws(labelled.w[:probes])
+    meter = LeakageMeter(probe, ws, own=key, spreads=score_spreads(dict(labelled.scores), units))
+    every = direction.distance(probe.spread_ws(labelled.w))
+    spread = float(every.std())
+    direction = direction.with_(unit=units[key], intercept=direction.intercept - float(every.mean()))
+    if meter.measure(direction, spread).own < 0:
+        direction = direction.with_(normal=-direction.normal, intercept=-direction.intercept)
+    step, leakage = typical_step(meter, direction, spread)
+    calibration = calibrate_by_moving(probe, direction, ws, score=key, half=3 * step)
+    own = meter.spreads[key]
+    metrics = {"spread": spread, "step": step, "effect": leakage.own * own, "identity": leakage.identity}
+    settings = {**direction.settings, "score": key}
+    return direction.with_(calibration=calibration, metrics=metrics, settings=settings)

@@ -1,0 +1,114 @@
+"""From what was asked for by name to directions and distances.
+
+Legend: ``N`` subjects.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from latentedit.directions import Direction, list_directions, load_direction
+from latentedit.errors import DirectionError
+from latentedit.models import Model
+from latentedit.networks.perception import ALIASES
+
+Amount = float | int | Sequence[float] | Tensor
+Directions = Mapping[str, Direction | str | os.PathLike[str]] | str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One attribute to change: ``amount`` [N] in its unit, or ``distance`` [N] along the normal; the other is None."""
+
+    name: str
+    direction: Direction
+    amount: Tensor | None = None
+    distance: Tensor | None = None
+
+    @property
+    def count(self) -> int:
+        value = self.distance if self.amount is None else self.amount
+        return 1 if value is None else len(value)
+
+
+def read_requests(
+    model: Model,
+    attributes: Mapping[str, Amount],
+    distances: Mapping[str, Amount] | None = None,
+    directions: Directions | None = None,
+) -> list[Request]:
+    """Find the direction of everything that was asked for, and bring the amounts into shape.
+
+    Raises:
+        DirectionError: an unknown attribute (the known ones are listed), one asked for twice, or an amount that is no
+            finite number.
+        FingerprintError: a direction of another generator.
+    """
+    known = known_directions(model, directions)
+    requests: dict[str, Request] = {}
+    for kind, asked in (("amount", attributes), ("distance", distances or {})):
+        for written, value in asked.items():
+            name = _known_name(written, known, model)
+            if name in requests:
+                raise DirectionError(f"{name!r} is asked for twice.", "Give an amount or a distance, not both.")
+            requests[name] = Request(name, _direction(known[name], model), **{kind: _numbers(written, value)})
+    return list(requests.values())
+
+
+def known_directions(model: Model, directions: Directions | None = None) -> dict[str, Direction | Path]:
+    """Every attribute that can be asked for: the model's directions, and those given, which win."""
+    known: dict[str, Direction | Path] = dict(list_directions(model))
+    if isinstance(directions, Mapping):
+        for name, value in directions.items():
+            known[plain_name(name)] = value if isinstance(value, Direction) else Path(value)
+    elif directions is not None:
+        folder = Path(directions)
+        if not folder.is_dir():
+            raise DirectionError(f"{str(folder)!r} is no folder of directions.", "Give a folder, or a dictionary.")
+        known |= {plain_name(path.stem): path for path in sorted(folder.glob("*.safetensors"))}
+    return known
+
+
+def plain_name(written: str) -> str:
+    """``"Heavy-Makeup"`` as ``"heavy_makeup"``."""
+    return written.strip().lower().replace("-", "_").replace(" ", "_")
+
+
+def _known_name(written: str, known: Iterable[str], model: Model) -> str:
+    name = plain_name(written)
+    names = sorted(known)
+    if name in names:
+        return name
+    canonical = ALIASES.get(name, name)
+    for other in names:
+        if ALIASES.get(other, other) == canonical:
+            return other
+    if not names:
+        raise DirectionError(
+            f"Unknown attribute {written!r}: the model {model.name!r} has no directions.",
+            "Fit one with `latentedit-direction fit`, or import one with `latentedit-direction import`.",
+        )
+    raise DirectionError(f"Unknown attribute {written!r}.", f"Known for {model.name!r}: {', '.join(names)}.")
+
+
+def _direction(found: Direction | Path, model: Model) -> Direction:
+    direction = found if isinstance(found, Direction) else load_direction(found, model)
+    direction.check(model.fingerprint)
+    return direction
+
+
+def _numbers(name: str, value: Any) -> Tensor:
+    try:
+        numbers = torch.as_tensor(value, dtype=torch.float32).reshape(-1)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DirectionError(f"{name}={value!r} is no number.", "Write for example age=10, smile=0.8.") from error
+    if not numbers.numel() or not bool(torch.isfinite(numbers).all()):
+        raise DirectionError(f"{name}={value!r} is no finite number.", "Write for example age=10, smile=0.8.")
+    return numbers

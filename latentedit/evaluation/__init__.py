@@ -1,0 +1,1 @@
+"""Measures of the product, taken with the product's own algorithms."""
