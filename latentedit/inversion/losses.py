@@ -7,15 +7,16 @@ no photo of a batch feels its neighbours.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from latentedit.errors import LatentEditError, MissingExtraError, ModelError
 from latentedit.inversion.config import Distance, InversionConfig
+from latentedit.networks import Perception, PerceptionNetwork
 
 _LPIPS_SIZE = 256
 
@@ -94,19 +95,6 @@ def _lpips(device: torch.device) -> Distance:
     return distance
 
 
-def take(value: Any, rows: Tensor) -> Any:
-    """The ``rows`` of every tensor in ``value``: a tensor, None, or tuples, lists, dicts, dataclasses of those."""
-    if isinstance(value, Tensor):
-        return value[rows]
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{field.name: take(getattr(value, field.name), rows) for field in fields(value)})
-    if isinstance(value, Mapping):
-        return {key: take(item, rows) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return type(value)(take(item, rows) for item in value)
-    return value
-
-
 @dataclass(frozen=True)
 class Objective:
     """The losses of a batch of targets, with what can be computed of the targets beforehand."""
@@ -114,14 +102,19 @@ class Objective:
     target: Tensor
     weights: Tensor | None
     config: InversionConfig
-    perception: Any
-    seen: Any
+    perception: PerceptionNetwork | None
+    seen: Perception | None
     perceptual: Distance | None
     identity: Distance | None
 
     @classmethod
     def build(
-        cls, target: Tensor, *, config: InversionConfig, perception: Any, weights: Tensor | None = None
+        cls,
+        target: Tensor,
+        *,
+        config: InversionConfig,
+        perception: PerceptionNetwork | None,
+        weights: Tensor | None = None,
     ) -> Objective:
         """Raises ModelError where ``"own"`` judges are asked for by name and the model has no perception network."""
         own = _wants(config, "perceptual") or _wants(config, "identity")
@@ -140,10 +133,6 @@ class Objective:
         }
         return cls(target, weights, config, perception, seen, **judges)
 
-    def take(self, rows: Tensor) -> Objective:
-        """The objective of some of the targets."""
-        return replace(self, target=self.target[rows], weights=take(self.weights, rows), seen=take(self.seen, rows))
-
     @property
     def judged(self) -> bool:
         """Whether anything but pixels counts."""
@@ -161,20 +150,22 @@ class Objective:
         losses = {"pixel": pixel_loss(image, self.target, self.weights, levels=self.config.pixel_levels)}
         if not judge or not self.judged:
             return losses
-        sight = self.perception.perceive(image) if self.seen is not None else None
-        if self.config.perceptual is not None and self.config.perceptual_weight:
-            losses["perceptual"] = (
-                self.perception.perceptual_distance(sight, self.seen)
-                if self.perceptual is None
-                else _per_photo(self.perceptual(image, self.target), image, "perceptual")
-            )
-        if self.config.identity is not None and self.config.identity_weight:
-            losses["identity"] = (
-                self.perception.identity_distance(sight, self.seen)
-                if self.identity is None
-                else _per_photo(self.identity(image, self.target), image, "identity")
-            )
+        own = self._own_distances(image)
+        for role, judge in (("perceptual", self.perceptual), ("identity", self.identity)):
+            if getattr(self.config, role) is None or not getattr(self.config, f"{role}_weight"):
+                continue
+            losses[role] = own[role]() if judge is None else _per_photo(judge(image, self.target), image, role)
         return losses
+
+    def _own_distances(self, image: Tensor) -> dict[str, Callable[[], Tensor]]:
+        """The perception network's distances to the target, of one look at ``image``."""
+        if self.perception is None or self.seen is None:
+            return {}
+        network, seen, sight = self.perception, self.seen, self.perception.perceive(image)
+        return {
+            "perceptual": lambda: network.perceptual_distance(sight, seen),
+            "identity": lambda: network.identity_distance(sight, seen),
+        }
 
     def total(self, losses: Mapping[str, Tensor], *, every: int = 1) -> Tensor:
         """The weighted sum [N] of ``losses``; judges that are asked on each ``every``-th step count ``every`` times."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -62,10 +64,24 @@ class Encoder(nn.Module):
         self.register_buffer("w_avg", torch.zeros(config.w_dim))
         self.register_buffer("w_std", torch.ones(config.w_dim))
 
+    @property
+    def resolution(self) -> int:
+        """Pixels along a side of the crops that it takes."""
+        return self.config.resolution
+
+    @property
+    def iterative(self) -> bool:
+        """Whether it was trained to correct itself."""
+        return False
+
     def forward(self, images: Tensor) -> Tensor:
         """[N,3,R,R] in [-1,1] -> ws [N, num_ws, w_dim]."""
         base, offsets = self.parts(images)
         return base.unsqueeze(1) + offsets
+
+    def refine(self, images: Tensor, render: Callable[[Tensor], Tensor], *, steps: int = 5) -> Tensor:
+        """As `forward`: this encoder was not made to correct itself."""
+        return self(images)
 
     def parts(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The base w [N, w_dim] and the offsets [N, num_ws, w_dim] (zeros where the config has none)."""

@@ -146,6 +146,16 @@ class PspEncoder(nn.Module):
         if config.iterative:
             self.register_buffer("average_image", torch.zeros(3, config.resolution, config.resolution))
 
+    @property
+    def resolution(self) -> int:
+        """Pixels along a side of the photos that it takes."""
+        return self.config.resolution
+
+    @property
+    def iterative(self) -> bool:
+        """Whether it was trained to correct itself, so that `refine` is the way to call it."""
+        return self.config.iterative
+
     def forward(self, images: Tensor, current: Tensor | None = None, ws: Tensor | None = None) -> Tensor:
         """Encode ``images`` [N,3,256,256].
 
@@ -165,8 +175,11 @@ class PspEncoder(nn.Module):
     def refine(self, images: Tensor, render: Callable[[Tensor], Tensor], *, steps: int = 5) -> Tensor:
         """ReStyle's loop: encode photo and current image, correct the latent, render, ``steps`` times.
 
-        ``render`` maps ws [N,L,w_dim] to images [N,3,256,256] in [-1,1].
+        ``render`` maps ws [N,L,w_dim] to images [N,3,256,256] in [-1,1]. An encoder that is not iterative takes one
+        pass.
         """
+        if not self.config.iterative:
+            return self(images)
         current = ws = None
         for step in range(steps):
             ws = self(images, current, ws)

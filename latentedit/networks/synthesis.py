@@ -243,6 +243,24 @@ class SynthesisNetwork(nn.Module):
         convolutions = [r for r, _ in self.noise_shapes.values()]
         return (*convolutions, self.resolution)
 
+    def stored_noise(self, name: str) -> Tensor:
+        """The map [r,r] that ``noise_mode="const"`` adds under ``name``, before its learnt strength."""
+        return self.get_buffer(f"{name}.noise_const")
+
+    def noise_strength(self, name: str) -> Tensor:
+        """The learnt factor of the noise ``name``: a scalar or one per channel [C]; 0 where it has no effect."""
+        return self.get_parameter(f"{name}.noise_strength")
+
+    def refinable_weights(self) -> dict[str, int]:
+        """Names of the convolutions' weights [O, ...] that draw the picture, and pixels a side of what they read.
+
+        A change of these is what an inversion may keep for its photo; those that only turn features into colours
+        (ToRGB, shortcuts) are not among them.
+        """
+        known = dict(self.named_parameters())
+        sides = {name: side // (1 if name.endswith("conv1") else 2) for name, (side, _) in self.noise_shapes.items()}
+        return {f"{name}.weight": side for name, side in sides.items() if f"{name}.weight" in known}
+
     def forward(
         self,
         ws: Tensor,
