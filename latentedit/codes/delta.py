@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from latentedit.errors import ModelError
 from latentedit.networks import Generator
@@ -28,9 +28,9 @@ def adapted(generator: Generator, delta: WeightDelta) -> Generator:
     """
     if not delta:
         return generator
-    weights = {
-        f"synthesis.{name}": weight for name, weight in changed_weights(originals(generator, delta), delta).items()
-    }
+    changed = changed_weights(originals(generator, delta), delta)
+    # Parameters, not plain tensors: the kernels keep prepared forms of what is going to be used again.
+    weights = {f"synthesis.{name}": nn.Parameter(weight, requires_grad=False) for name, weight in changed.items()}
     return with_weights(generator, weights)
 
 

@@ -110,7 +110,8 @@ def descended(problem: Problem, stage: Stage, start: Place, plan: Plan) -> Solut
     """The end of a descent on latents: the last stage of it, what is kept of it, and the stage on weights."""
     found, taken = seek(problem, stage, start)
     place = better(problem, found, start)
-    noisy = stage.name == "w+" and problem.config.optimize_noise
-    code = Code(place.ws(problem).contiguous(), problem.bench.maps.unpack(place.noise) if noisy else {})
+    kept = stage.name == "w+" and problem.config.optimize_noise
+    noise = problem.bench.maps.unpack(place.noise) if kept else {}
+    code = Code(place.ws(problem).contiguous(), {name: value.clone() for name, value in noise.items()})
     code = refined(problem, code, place.noise, plan)
     return Solution(code, stage.first + taken + plan.weights)

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from latentedit.directions import Calibration, Direction, OutOfRangeWarning
 from latentedit.editing import Subject, edit
+from latentedit.editing.strength import move
 from latentedit.editing.subject import subject_of
-from latentedit.editing.units import move
 from latentedit.errors import (
     DirectionError,
     FingerprintError,

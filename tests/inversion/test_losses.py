@@ -8,7 +8,7 @@ import torch
 
 from latentedit.errors import LatentEditError, MissingExtraError, ModelError
 from latentedit.inversion import InversionConfig
-from latentedit.inversion.losses import Objective, pixel_loss, resolve_judge, take
+from latentedit.inversion.losses import Objective, pixel_loss, resolve_judge
 
 CPU = torch.device("cpu")
 
@@ -50,12 +50,12 @@ def test_objective_is_zero_at_the_target_and_per_photo(model, targets):
     assert set(losses) == {"pixel", "perceptual", "identity"}
     for value in losses.values():
         torch.testing.assert_close(value, torch.zeros(8), atol=1e-5, rtol=0)
-    rows = torch.tensor([6, 1])
-    whole, part = objective(targets.flip(0)), objective.take(rows)(targets.flip(0)[rows])
+    whole = objective(targets.flip(0))
+    one = Objective.build(targets[6:7], config=InversionConfig(), perception=model.perception)(targets.flip(0)[6:7])
     for name in losses:
         assert whole[name].min() >= 0
         assert whole[name].max() > 1e-3
-        torch.testing.assert_close(part[name], whole[name][rows])
+        torch.testing.assert_close(one[name], whole[name][6:7])
 
 
 def test_only_pixels_are_measured_between_judgements(model, targets):
@@ -139,21 +139,11 @@ def test_functions_plug_in_by_their_import_name(monkeypatch):
         resolve_judge("lpips", role="identity", device=CPU)
 
 
-def test_take_reaches_into_perceptions(model, targets):
-    seen = model.perception.perceive(targets)
-    part = take(seen, torch.tensor([3, 0]))
-    assert type(part) is type(seen)
-    assert torch.equal(part.identity, seen.identity[[3, 0]])
-    assert all(torch.equal(a, b[[3, 0]]) for a, b in zip(part.features, seen.features, strict=True))
-    assert part.names == seen.names
-    assert take(None, torch.tensor([0])) is None
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"steps": -1}, "steps is -1; it must be at least 0"),
-        ({"batch_size": 0}, "batch_size is 0; it must be at least 1"),
+        ({"judge_every": 0}, "judge_every is 0; it must be at least 1"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"w_share": 1.5}, "w_share is 1.5; it is a share from 0 to 1"),
         ({"start": "zero"}, "start is 'zero'. Choose 'average' or 'encoder'"),
