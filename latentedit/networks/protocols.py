@@ -91,7 +91,7 @@ class StyleSynthesis(nn.Module, ABC):
         """The map [r,r] that ``noise_mode="const"`` adds under ``name``, before its learnt strength."""
         return self.get_buffer(f"{name}.noise_const")
 
-    def noise_strength(self, name: str) -> Tensor:
+    def noise_gain(self, name: str) -> Tensor:
         """The learnt factor of the noise ``name``: a scalar or one per channel [C]; 0 where it has no effect."""
         return self.get_parameter(f"{name}.noise_strength")
 
