@@ -103,7 +103,9 @@ class StyleSynthesis(nn.Module, ABC):
         for row, name in enumerate(self.noise_shapes):
             yield row, self.get_parameter(f"{name}.affine.weight").detach()
 
-    def check(self, ws: Tensor, noise_mode: str, noise: Mapping[str, Tensor] | None, resolution: int | None) -> None:
+    def check(
+        self, ws: Tensor, noise_mode: str, noise: Mapping[str, Tensor] | None, resolution: int | None = None
+    ) -> None:
         """Refuse arguments of `forward` that do not fit this network; families call it first."""
         if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, self.w_dim):
             raise LatentError(
