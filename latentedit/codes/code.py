@@ -15,7 +15,7 @@ from latentedit.codes.delta import WeightDelta, adapted, blend_deltas, moved_del
 from latentedit.codes.refinement_mask import departure
 from latentedit.errors import LatentError
 from latentedit.latents import slerp
-from latentedit.networks import Generator
+from latentedit.networks import StyleGenerator
 
 Advance = Callable[[int], object]
 
@@ -84,7 +84,7 @@ class Code:
         """The same at other latents ``ws`` [N,L,D]; weight changes stay those of where they were made."""
         return replace(self, ws=ws, anchor=self.anchored if self.refined else None)
 
-    def every_noise(self, generator: Generator) -> dict[str, Tensor]:
+    def every_noise(self, generator: StyleGenerator) -> dict[str, Tensor]:
         """All noise maps [N,1,r,r] in layer order: those kept, and the generator's own where none is."""
         own, maps = generator.synthesis, dict(self.noise)
         for name in own.noise_shapes:
@@ -94,7 +94,7 @@ class Code:
         return {name: maps[name] for name in own.noise_shapes}
 
     @staticmethod
-    def cat(codes: Sequence[Code], generator: Generator) -> Code:
+    def cat(codes: Sequence[Code], generator: StyleGenerator) -> Code:
         """The rows of several codes of one ``generator`` as one code.
 
         Raises:
@@ -113,7 +113,7 @@ class Code:
             anchor=torch.cat([code.anchored for code in codes]) if moved else None,
         )
 
-    def blend(self, other: Code, shares: float | Sequence[float], generator: Generator) -> Code:
+    def blend(self, other: Code, shares: float | Sequence[float], generator: StyleGenerator) -> Code:
         """What lies between this code (shares of 0) and ``other`` (1) of as many rows; beyond 1 exaggerates latents.
 
         ``shares`` is one number, or one per style layer. Noise maps follow the layer that they belong to on great
@@ -138,7 +138,7 @@ class Code:
         return Code(self.ws + (other.ws - self.ws) * rates, noise, deltas, anchor)
 
     @torch.no_grad()
-    def render(self, generator: Generator, *, batch: int = _BATCH, advance: Advance | None = None) -> Tensor:
+    def render(self, generator: StyleGenerator, *, batch: int = _BATCH, advance: Advance | None = None) -> Tensor:
         """Images [N,3,R,R] in about [-1,1], ``batch`` rows at a time, on the generator's device.
 
         A row with a weight change is drawn alone, by a private variant of the generator, which is itself never written
@@ -155,10 +155,10 @@ class Code:
                 advance(len(part))
         return torch.cat(images)
 
-    def _plain(self, generator: Generator, ws: Tensor) -> Tensor:
+    def _plain(self, generator: StyleGenerator, ws: Tensor) -> Tensor:
         return generator.synthesis(ws, noise_mode="const", noise=self.noise or None).float()
 
-    def _refined(self, generator: Generator) -> Tensor:
+    def _refined(self, generator: StyleGenerator) -> Tensor:
         """The image of one row with a weight change."""
         refined = self._plain(adapted(generator, self.deltas[0]), self.ws)
         if self.anchor is None or torch.equal(self.anchor, self.ws):

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from latentedit.errors import ModelError
-from latentedit.networks import Generator
+from latentedit.networks import StyleGenerator
 from latentedit.networks.variant import with_weights
 
 WeightDelta = Mapping[str, tuple[Tensor, Tensor]]
 """Name of a weight in ``synthesis`` -> factors [O,q] and [q,F] whose product is added to it (Hu et al. 2022, eq. 3)."""
 
 
-def adapted(generator: Generator, delta: WeightDelta) -> Generator:
+def adapted(generator: StyleGenerator, delta: WeightDelta) -> StyleGenerator:
     """A variant of ``generator`` with ``delta`` added to its weights; the generator itself where there is none.
 
     Only the changed weights are copied; all others are shared, and the generator is left as it is.
@@ -34,7 +34,7 @@ def adapted(generator: Generator, delta: WeightDelta) -> Generator:
     return with_weights(generator, weights)
 
 
-def originals(generator: Generator, delta: WeightDelta) -> dict[str, Tensor]:
+def originals(generator: StyleGenerator, delta: WeightDelta) -> dict[str, Tensor]:
     """The weights that ``delta`` changes, as they are in ``generator``.
 
     Raises:

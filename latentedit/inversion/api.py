@@ -18,7 +18,7 @@ from latentedit.inversion.photos import Photo, Portrait, Region, gather, is_seve
 from latentedit.inversion.problem import Bench, Callback, Problem
 from latentedit.inversion.similarity import measure
 from latentedit.models import Model, load_model
-from latentedit.networks import Generator
+from latentedit.networks import StyleGenerator
 
 _P = TypeVar("_P", bound=Photo)
 
@@ -27,7 +27,7 @@ _P = TypeVar("_P", bound=Photo)
 def invert(
     image: Photo,
     *,
-    model: Model | Generator | str | None = None,
+    model: Model | StyleGenerator | str | None = None,
     method: str = "auto",
     steps: int | None = None,
     seed: int = 0,
@@ -43,7 +43,7 @@ def invert(
 def invert(
     image: Photo,
     *,
-    model: Model | Generator | str | None = None,
+    model: Model | StyleGenerator | str | None = None,
     method: str = "auto",
     steps: int | None = None,
     seed: int = 0,
@@ -59,7 +59,7 @@ def invert(
 def invert(
     image: list[_P] | tuple[_P, ...],
     *,
-    model: Model | Generator | str | None = None,
+    model: Model | StyleGenerator | str | None = None,
     method: str = "auto",
     steps: int | None = None,
     seed: int = 0,
@@ -73,7 +73,7 @@ def invert(
 def invert(
     image: Photo | list[_P] | tuple[_P, ...],
     *,
-    model: Model | Generator | str | None = None,
+    model: Model | StyleGenerator | str | None = None,
     method: str = "auto",
     steps: int | None = None,
     seed: int = 0,
@@ -137,11 +137,11 @@ def invert_portraits(
         yield _invert(portrait, bench, chosen, seed=seed, row=row, callback=callback)
 
 
-def as_model(model: Model | Generator | str | None, device: str | torch.device | None = None) -> Model:
+def as_model(model: Model | StyleGenerator | str | None, device: str | torch.device | None = None) -> Model:
     """A `Model` of a `Model`, a bare generator, or anything that `load_model` takes."""
     if isinstance(model, Model):
         return model
-    if isinstance(model, torch.nn.Module):
+    if isinstance(model, StyleGenerator):
         return Model(name="custom", generator=model)
     return load_model(model, device="cpu" if device is None else device)
 

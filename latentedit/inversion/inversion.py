@@ -36,7 +36,7 @@ from latentedit.inversion.storage import (
 )
 from latentedit.latents import check_ws
 from latentedit.models import Model
-from latentedit.networks import Generator, fingerprint
+from latentedit.networks import StyleGenerator, fingerprint
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ class Inversion:
         """The low-rank change of the generator's weights; empty where there is none."""
         return self.code.deltas[0] if self.code.deltas else {}
 
-    def check(self, generator: Generator | Model) -> None:
+    def check(self, generator: StyleGenerator | Model) -> None:
         """Make sure that ``generator`` (or a model) is the one that this latent belongs to.
 
         Raises:
@@ -88,11 +88,11 @@ class Inversion:
                 "Use that model, or invert the photo again with this one.",
             )
 
-    def adapted(self, generator: Generator | Model) -> Generator:
+    def adapted(self, generator: StyleGenerator | Model) -> StyleGenerator:
         """The generator that renders this inversion: with its weight delta, if it has one."""
         return adapted(generator_of(generator), self.delta)
 
-    def render(self, generator: Generator | Model, ws: Tensor | None = None) -> Image.Image:
+    def render(self, generator: StyleGenerator | Model, ws: Tensor | None = None) -> Image.Image:
         """Render the latent, or an edited ``ws`` [1,L,D], with this inversion's noise and weights.
 
         Raises:
@@ -164,7 +164,7 @@ class Inversion:
         write_archive(path, tensors, metadata)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], generator: Generator | Model | None = None) -> Inversion:
+    def load(cls, path: str | os.PathLike[str], generator: StyleGenerator | Model | None = None) -> Inversion:
         """Read what `save` wrote; with ``generator`` (or a model), make sure that it is the right one.
 
         A file of latents alone (``projected_w.npz`` and the others that `load_latents` reads) must hold one latent, and
@@ -186,12 +186,12 @@ class Inversion:
         return inversion
 
 
-def fingerprint_of(generator: Generator | Model) -> str:
+def fingerprint_of(generator: StyleGenerator | Model) -> str:
     """The fingerprint of a model (which knows it) or of a generator (which is hashed)."""
     return generator.fingerprint if isinstance(generator, Model) else fingerprint(generator)
 
 
-def generator_of(generator: Generator | Model) -> Generator:
+def generator_of(generator: StyleGenerator | Model) -> StyleGenerator:
     """A model's generator, or the generator itself."""
     return generator.generator if isinstance(generator, Model) else generator
 
@@ -218,7 +218,7 @@ def _parse(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Inversion:
     )
 
 
-def _of_latent(path: str | os.PathLike[str], generator: Generator | Model | None) -> Inversion:
+def _of_latent(path: str | os.PathLike[str], generator: StyleGenerator | Model | None) -> Inversion:
     if generator is None:
         raise FingerprintError(f"{str(path)!r} does not say which generator it is of.", "Give it with generator=.")
     network = generator_of(generator)

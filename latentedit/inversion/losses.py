@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from latentedit.errors import LatentEditError, MissingExtraError, ModelError
 from latentedit.inversion.config import Distance, InversionConfig
-from latentedit.networks import Perception, PerceptionNetwork
+from latentedit.networks import FacePerception, Perception
 
 _LPIPS_SIZE = 256
 
@@ -102,7 +102,7 @@ class Objective:
     target: Tensor
     weights: Tensor | None
     config: InversionConfig
-    perception: PerceptionNetwork | None
+    perception: FacePerception | None
     seen: Perception | None
     perceptual: Distance | None
     identity: Distance | None
@@ -113,7 +113,7 @@ class Objective:
         target: Tensor,
         *,
         config: InversionConfig,
-        perception: PerceptionNetwork | None,
+        perception: FacePerception | None,
         weights: Tensor | None = None,
     ) -> Objective:
         """Raises ModelError where ``"own"`` judges are asked for by name and the model has no perception network."""

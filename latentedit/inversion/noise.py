@@ -11,7 +11,7 @@ from itertools import groupby
 import torch
 from torch import Tensor, nn
 
-from latentedit.networks import SynthesisNetwork
+from latentedit.networks import StyleSynthesis
 
 _SMALLEST = 8
 
@@ -27,17 +27,17 @@ class NoiseMaps:
         self.size = sum(height * width for height, width in self.shapes.values())
 
     @classmethod
-    def of(cls, synthesis: SynthesisNetwork) -> NoiseMaps:
+    def of(cls, synthesis: StyleSynthesis) -> NoiseMaps:
         """The maps of ``synthesis`` that make a difference: those whose learnt strength is not 0."""
         return cls(
             {
                 name: shape
                 for name, shape in synthesis.noise_shapes.items()
-                if bool(synthesis.noise_strength(name).detach().any())
+                if bool(synthesis.noise_gain(name).detach().any())
             }
         )
 
-    def stored(self, synthesis: SynthesisNetwork) -> Tensor:
+    def stored(self, synthesis: StyleSynthesis) -> Tensor:
         """The maps of ``synthesis`` as [1,P]."""
         maps = [synthesis.stored_noise(name).detach().float().reshape(-1) for name in self.shapes]
         return torch.cat(maps)[None] if maps else torch.zeros(1, 0)

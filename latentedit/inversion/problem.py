@@ -19,7 +19,7 @@ from latentedit.inversion.losses import Objective
 from latentedit.inversion.noise import NoiseMaps
 from latentedit.inversion.whitening import LatentSpace
 from latentedit.models import Model
-from latentedit.networks import Generator, PerceptionNetwork
+from latentedit.networks import FacePerception, StyleGenerator
 
 StageName = Literal["pivot", "w", "w+", "weights"]
 
@@ -76,7 +76,7 @@ class Bench:
     config: InversionConfig
 
     @property
-    def generator(self) -> Generator:
+    def generator(self) -> StyleGenerator:
         return self.model.generator
 
     @property
@@ -84,7 +84,7 @@ class Bench:
         return self.model.device
 
     @cached_property
-    def perception(self) -> PerceptionNetwork | None:
+    def perception(self) -> FacePerception | None:
         """The model's perception network, looking at its own part of the model's crops; None where there is none."""
         template = self.model.template
         return self.model.perception and self.model.perception.for_template(template.scale, template.shift)
@@ -117,7 +117,7 @@ class Problem:
         return self.bench.config
 
     @property
-    def generator(self) -> Generator:
+    def generator(self) -> StyleGenerator:
         return self.bench.generator
 
     @cached_property

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentedit.networks.config import EncoderConfig
 from latentedit.networks.layers import FullyConnectedLayer
+from latentedit.networks.protocols import StyleEncoder
 
 
 class ResidualBlock(nn.Module):
@@ -33,7 +32,7 @@ class ResidualBlock(nn.Module):
         return F.leaky_relu(self.shortcut(x) + y, 0.2)
 
 
-class Encoder(nn.Module):
+class Encoder(StyleEncoder):
     """Encode crops [N,3,R,R] in [-1,1] to latents ``ws`` [N, num_ws, w_dim].
 
     ``w = w_avg + w_std * base(x)`` is the same in all layers; ``offsets`` add a low-rank correction to each layer, as
@@ -66,22 +65,20 @@ class Encoder(nn.Module):
 
     @property
     def resolution(self) -> int:
-        """Pixels along a side of the crops that it takes."""
         return self.config.resolution
 
     @property
-    def iterative(self) -> bool:
-        """Whether it was trained to correct itself."""
-        return False
+    def num_ws(self) -> int:
+        return self.config.num_ws
+
+    @property
+    def w_dim(self) -> int:
+        return self.config.w_dim
 
     def forward(self, images: Tensor) -> Tensor:
         """[N,3,R,R] in [-1,1] -> ws [N, num_ws, w_dim]."""
         base, offsets = self.parts(images)
         return base.unsqueeze(1) + offsets
-
-    def refine(self, images: Tensor, render: Callable[[Tensor], Tensor], *, steps: int = 5) -> Tensor:
-        """As `forward`: this encoder was not made to correct itself."""
-        return self(images)
 
     def parts(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The base w [N, w_dim] and the offsets [N, num_ws, w_dim] (zeros where the config has none)."""

@@ -15,7 +15,7 @@ def generator() -> Generator:
     config = GeneratorConfig(resolution=16, z_dim=12, w_dim=12, mapping_layers=2, channel_base=128, channel_max=16)
     network = Generator(config).eval().requires_grad_(False)
     for name in network.synthesis.noise_shapes:
-        network.synthesis.noise_strength(name).fill_(0.2)
+        network.synthesis.noise_gain(name).fill_(0.2)
     return network
 
 

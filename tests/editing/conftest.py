@@ -76,7 +76,7 @@ def generator() -> Generator:
     config = GeneratorConfig(resolution=32, z_dim=16, w_dim=16, mapping_layers=2, channel_base=256, channel_max=16)
     network = Generator(config).eval().requires_grad_(False)
     for name in network.synthesis.noise_shapes:
-        network.synthesis.noise_strength(name).fill_(0.1)
+        network.synthesis.noise_gain(name).fill_(0.1)
     for module in network.synthesis.modules():
         if type(module).__name__ == "ToRGBLayer":
             module.weight.mul_(0.25)

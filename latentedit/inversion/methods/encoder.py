@@ -17,14 +17,14 @@ from latentedit.inversion.config import InversionConfig
 from latentedit.inversion.losses import pixel_loss
 from latentedit.inversion.low_rank import refined
 from latentedit.inversion.problem import Plan, Problem, Solution
-from latentedit.networks import Encoder, Generator
+from latentedit.networks import StyleEncoder, StyleGenerator
 
 STEPS = 80
 """Steps on weights where they are asked for; without, the method takes none."""
 
 
 @torch.no_grad()
-def encode(generator: Generator, encoder: Encoder, target: Tensor, *, feedback: int = 0) -> Tensor:
+def encode(generator: StyleGenerator, encoder: StyleEncoder, target: Tensor, *, feedback: int = 0) -> Tensor:
     """Latents [N,L,D] of the crops ``target`` [N,3,R,R] in [-1,1].
 
     Each pass of ``feedback`` encodes the current image as well and moves the latent by the difference of the two codes,
