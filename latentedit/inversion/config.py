@@ -23,7 +23,9 @@ class InversionConfig:
     (``perceptual_weight``), and a distance of identities (``identity_weight``). ``perceptual`` and ``identity`` are
     ``"own"`` (the model's perception network), ``"package.module:function"``, a callable, or None for none;
     ``perceptual`` may also be ``"lpips"``. Both are measured on every ``judge_every``-th step, at that many times
-    their weight.
+    their weight. Images larger than ``compare_size`` pixels a side are averaged down to it before they are compared;
+    ``detail_crops`` windows of that size, at places that change from step to step, are then compared at full resolution
+    as well, pixel by pixel, with the weight ``detail_weight``.
 
     Latents move in whitened coordinates of W, in which one unit is one standard deviation: the learning rates of
     latents and ``jitter`` are in these units, the same for every generator. ``optimize`` spends ``w_share`` of its
@@ -53,6 +55,9 @@ class InversionConfig:
     identity: str | Distance | None = "own"
     identity_weight: float = 0.002
     judge_every: int = 8
+    compare_size: int = 256
+    detail_crops: int = 0
+    detail_weight: float = 1.0
 
     w_share: float = 0.3
     learning_rate: float = 0.2
@@ -102,9 +107,10 @@ class InversionConfig:
 
 
 _LEAST: dict[str, float] = {
-    **dict.fromkeys(("steps", "feedback", "patience", "image_every"), 0),
-    **dict.fromkeys(("pixel_levels", "judge_every", "weight_rank"), 1),
-    **dict.fromkeys(("pixel_weight", "perceptual_weight", "identity_weight", "spread_weight", "average_weight"), 0),
+    **dict.fromkeys(("steps", "feedback", "patience", "image_every", "detail_crops"), 0),
+    **dict.fromkeys(("pixel_levels", "judge_every", "weight_rank", "compare_size"), 1),
+    **dict.fromkeys(("pixel_weight", "perceptual_weight", "identity_weight", "detail_weight"), 0),
+    **dict.fromkeys(("spread_weight", "average_weight"), 0),
     **dict.fromkeys(("noise_weight", "learning_rate", "w_learning_rate", "noise_learning_rate"), 0),
     **dict.fromkeys(("pivot_learning_rate", "pivot_weight"), 0),
     **dict.fromkeys(

@@ -45,11 +45,12 @@ def descend(problem: Problem, stage: Stage, variables: Sequence[Tensor], moves: 
         stage.steps, ramp_up=config.ramp_up, ramp_down=config.ramp_down, patience=patience, min_gain=config.min_gain
     )
     adam = Adam(variables)
+    stream = torch.Generator().manual_seed(problem.seed)
     for step in range(stage.steps):
         judged = step % config.judge_every == 0
         leaves = [variable.detach().requires_grad_() for variable in variables]
         image = moves.draw(leaves, step)
-        losses = objective(image, judge=judged)
+        losses = objective(image, judged=judged, windows=objective.windows(stream))
         total = objective.total(losses, every=config.judge_every).sum()
         for penalty in moves.pull(leaves):
             total = total + penalty

@@ -7,6 +7,7 @@ Legend: ``O`` output channels, ``F`` fan-in, ``q`` rank, ``R`` resolution.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -34,7 +35,8 @@ class _Weights:
 
     @property
     def speeds(self) -> Sequence[float]:
-        return [self.problem.config.weight_learning_rate] * (2 * len(self.weights))
+        rate = self.problem.config.weight_learning_rate
+        return [speed for weight in self.weights.values() for speed in (rate, rate * _unit(weight))]
 
     def variables(self) -> list[Tensor]:
         rank = self.problem.config.weight_rank
@@ -79,9 +81,21 @@ def refined(problem: Problem, code: Code, noise: Tensor, plan: Plan) -> Code:
     return replace(code, deltas=(moves.delta(variables),))
 
 
+def _unit(weight: Tensor) -> float:
+    """The power of two nearest to the weight's standard deviation.
+
+    Networks that scale their weights at run time keep them at 1, others at a twentieth of it: steps count in this unit.
+    """
+    return 2.0 ** round(math.log2(max(float(weight.std()), 1e-12)))
+
+
 def _initial(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """Factors whose product is 0: the left one zero, the right one drawn always alike, at the weight's own scale."""
+    """Factors whose product is 0: the left one zero, the right one drawn always alike, at the weight's own scale.
+
+    Where the weight is so small that ``rank`` is full, the factors reach every change of it.
+    """
     width = weight[0].numel()
+    rank = min(rank, len(weight), width)
     stream = torch.Generator().manual_seed(width)
     right = torch.randn(rank, width, generator=stream).to(weight) * weight.std()
     return weight.new_zeros(len(weight), rank), right

@@ -21,6 +21,8 @@ from latentedit.files import save_tensors
 FORMAT = "latentedit"
 KIND = "inversion"
 VERSION = 1
+_FURTHEST = 1e4
+"""No latent has such values: those of W are of the order of 1, and of 100 where an edit goes much too far."""
 
 
 def write_archive(path: str | os.PathLike[str], tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
@@ -58,17 +60,28 @@ def read_archive(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
 
 def check(tensors: dict[str, Tensor]) -> None:
     """Raise ValueError or KeyError where a tensor has a shape or values that no inversion has."""
-    if tensors["ws"].ndim != 3 or not len(tensors["ws"]):
-        raise ValueError(f"ws has shape {list(tensors['ws'].shape)}")
+    ws = tensors["ws"]
+    if ws.ndim != 3 or len(ws) != 1:
+        raise ValueError(f"ws has shape {list(ws.shape)}")
     for name, value in tensors.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise ValueError(f"{name} is not finite")
-        if name.startswith("noise.") and (value.ndim != 4 or len(value) != len(tensors["ws"])):
+        if name.startswith("noise.") and (value.ndim != 4 or len(value) != 1):
             raise ValueError(f"{name} has shape {list(value.shape)}")
         if name.startswith("delta.left."):
             right = tensors[name.replace("left", "right", 1)]
             if value.ndim != 2 or right.ndim != 2 or value.shape[1] != right.shape[0]:
                 raise ValueError(f"{name} has shape {list(value.shape)}")
+    if ws.abs().max() > _FURTHEST:
+        raise ValueError(f"ws reaches {float(ws.abs().max()):.3g}")
+    if "quad" in tensors and (tensors["quad"].shape != (4, 2) or not _encloses(tensors["quad"])):
+        raise ValueError("quad encloses nothing")
+
+
+def _encloses(quad: Tensor) -> bool:
+    """Whether the first three corners [4,2] span a face of at least a pixel."""
+    (a, b), (c, d) = quad[1] - quad[0], quad[3] - quad[0]
+    return abs(float(a * d - b * c)) >= 1
 
 
 def code_tensors(code: Code) -> dict[str, Tensor]:

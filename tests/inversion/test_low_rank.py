@@ -12,6 +12,7 @@ from latentedit.errors import LatentEditError, ModelError
 from latentedit.inversion import InversionConfig
 from latentedit.inversion.losses import pixel_loss
 from latentedit.networks import fingerprint
+from latentedit.networks.variant import with_weights
 
 CONFIG = InversionConfig(
     steps=40, patience=0, refine="weights", weight_rank=2, weight_share=0.75, weight_learning_rate=0.02
@@ -102,3 +103,47 @@ def test_a_delta_of_another_generator_is_refused(model, new_model, targets):
     delta = solve(model, targets[:1], method="encoder", config=CONFIG).deltas[0]
     with pytest.raises(ModelError, match=r"'b16.conv0.weight' does not fit this generator"):
         adapted(new_model(resolution=8).generator, delta)
+
+
+def test_steps_count_in_units_of_the_weights_own_scale(new_model):
+    """A network whose weights are stored 32 times smaller, and scaled up again when it runs, is refined alike."""
+
+    class Scaled(torch.nn.Module):
+        def __init__(self, inner: torch.nn.Module, factor: float) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(inner.get_parameter("b16.conv1.weight") / factor, requires_grad=False)
+            self.inner, self.factor = inner, factor
+            for name in ("noise_shapes", "layer_resolutions", "noise_gain", "stored_noise"):
+                self.__dict__[name] = getattr(inner, name)
+
+        def refinable_weights(self):
+            return {"weight": 16}
+
+        def forward(self, ws, **options):
+            name = "b16.conv1.weight"
+            return with_weights(self.inner, {name: self.weight * self.factor})(ws, **options)
+
+    losses = []
+    for factor in (1.0, 32.0):
+        model = new_model()
+        inner = model.generator.synthesis
+        target = inner(model.generator.mapping(torch.randn(1, 12, generator=torch.Generator().manual_seed(1)))) * 0.5
+        model.generator.synthesis = Scaled(inner, factor)
+        config = replace(CONFIG, steps=30, weight_learning_rate=0.05)
+        found = solve(model, target, method="encoder", config=config)
+        (pair,) = found.deltas[0].values()
+        tuned = with_weights(inner, {"b16.conv1.weight": inner.get_parameter("b16.conv1.weight") + factor * (
+            pair[0] @ pair[1]
+        ).view(16, 16, 3, 3)})  # fmt: skip
+        losses.append(float(pixel_loss(tuned(found.ws), target) / pixel_loss(inner(found.ws), target)))
+    assert losses[0] < 0.98
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+def test_a_rank_beyond_a_small_weights_own_is_full(model, targets):
+    delta = solve(model, targets[:1], method="encoder", config=replace(CONFIG, steps=2, weight_rank=500)).deltas[0]
+    for name, (left, right) in delta.items():
+        weight = model.generator.synthesis.get_parameter(name)
+        full = min(len(weight), weight[0].numel())
+        assert left.shape == (len(weight), full)
+        assert right.shape == (full, weight[0].numel())
