@@ -181,6 +181,11 @@ class PerceptionNetwork(nn.Module):
         pose = dict.fromkeys(POSE, DEGREES)
         return {"age": YEARS, **pose, **dict.fromkeys(self.config.attributes, PROBABILITY)}
 
+    @property
+    def template(self) -> tuple[float, float]:
+        """Scale and shift of the crop template that it was trained with."""
+        return self.config.template_scale, self.config.template_shift
+
     def for_template(self, scale: float, shift: float) -> PerceptionNetwork:
         """This network (weights shared) for images cropped by another template: it looks at its own part of them."""
         own = self.config
