@@ -174,12 +174,19 @@ def describe(generator: StyleGenerator, perception: FacePerception, config: Samp
 
     return {
         "generator": fingerprint(generator),
-        "perception": fingerprint(perception),
+        "perception": judge_of(perception),
         "light": list(LIGHT),
         "seed": config.seed,
         "psi": config.psi,
         "shard": config.shard,
     }
+
+
+def judge_of(perception: FacePerception) -> str:
+    """What identifies who labels: the fingerprint of a network, or the name of the class that stands for one."""
+    from latentedit.networks import fingerprint
+
+    return fingerprint(perception) if isinstance(perception, torch.nn.Module) else type(perception).__qualname__
 
 
 def _claim(folder: Path, identity: dict[str, Any]) -> None:
