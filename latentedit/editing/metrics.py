@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from latentedit.attributes import canonical
 from latentedit.editing.subject import Subject, score_or_none
 from latentedit.editing.targets import Asked
 from latentedit.images import to_tensor
 from latentedit.networks import Perception
-from latentedit.networks.perception import ALIASES
 
 
 def measure_edit(
@@ -30,7 +30,7 @@ def measure_edit(
     cosine = nn.functional.cosine_similarity(seen.identity, now.identity, dim=1)
     distance = perception.identity_distance(seen, now)
     first, last = seen.scores(), now.scores()
-    asked_names = {str(ALIASES.get(name, name)) for name in asked} & set(first)
+    asked_names = {canonical(name) for name in asked}
     to_photo = _identity_to_photo(before, now)
     rows = []
     for row in range(len(subject)):
