@@ -57,6 +57,7 @@ class SmallHead(nn.Module):
         rows = self.last_row - self.first_row
         self.summary = nn.Linear(rows * config.w_dim, config.summary)
         sizes = {"up": before, "conv0": before // 4, "conv1": after, "image": config.narrow}
+        self.gains = {"up": 1.0, "conv0": (9 * before // 4) ** -0.5, "conv1": (9 * after) ** -0.5, "image": 1.0}
         self.own = nn.ModuleDict({name: nn.Linear(config.w_dim, size) for name, size in sizes.items()})
         self.others = nn.ModuleDict({name: nn.Linear(config.summary, size, bias=False) for name, size in sizes.items()})
         self.depthwise0 = nn.Parameter(torch.randn(before // 4, 1, 3, 3) / 3)
@@ -74,7 +75,10 @@ class SmallHead(nn.Module):
         ws = ws[:, self.first_row : self.last_row].float()
         summary = self.summary(ws.flatten(1))
         row = {"up": 0, "conv0": 0, "conv1": 1, "image": -1}
-        styles = {name: own(ws[:, row[name]]) + self.others[name](summary) for name, own in self.own.items()}
+        styles = {
+            name: (own(ws[:, row[name]]) + self.others[name](summary)) * self.gains[name]
+            for name, own in self.own.items()
+        }
         x = styled_depthwise(features, self.depthwise0, styles["conv0"], styles["up"])
         x = pointwise_lrelu(x, self.weight0, self.bias0, self.noise[:1])
         x = styled_depthwise(x, self.depthwise1, styles["conv1"])
@@ -82,7 +86,7 @@ class SmallHead(nn.Module):
         n, channels, height, width = x.shape
         weight = self.image_weight * styles["image"][:, None, :]
         details = weight @ x.permute(0, 2, 3, 1).reshape(n, height * width, channels).transpose(1, 2)
-        return self.skip(features, ws[:, -1]) + details.view(n, -1, height, width)
+        return self.skip(features, ws[:, 0]) + details.view(n, -1, height, width)
 
 
 class SmallHeads(nn.Module):
@@ -124,13 +128,8 @@ class SmallHeads(nn.Module):
 def _borrow(head: nn.Module, block: WaveletBlock) -> None:
     """Copy what ``block`` has of the head's first layer; its other layers start near nothing."""
     assert isinstance(head, SmallHead)
-    pairs = {"up": (block.up, 1.0), "conv0": (block.conv0.affine, block.conv0.style_gain)}
-    pairs["conv1"] = (block.conv1.affine, block.conv1.style_gain)
-    for name, (affine, gain) in pairs.items():
-        own = head.own[name]
-        assert isinstance(own, nn.Linear)
-        own.weight.copy_(affine.weight * gain)
-        own.bias.copy_(affine.bias * gain)
+    for name, affine in (("up", block.up), ("conv0", block.conv0.affine), ("conv1", block.conv1.affine)):
+        head.own[name].load_state_dict(affine.state_dict())
     last = head.own["image"]
     assert isinstance(last, nn.Linear)
     nn.init.zeros_(last.weight)
@@ -147,5 +146,4 @@ def _borrow(head: nn.Module, block: WaveletBlock) -> None:
     head.weight1.copy_(block.conv1.weight[: len(head.weight1)])
     head.bias1.copy_(block.conv1.bias[: len(head.bias1)])
     nn.init.zeros_(head.skip.weight)
-    head.skip.affine.weight.zero_()
-    head.skip.affine.bias.fill_(1 / head.skip.style_gain)
+    head.skip.affine.load_state_dict(block.up.state_dict())

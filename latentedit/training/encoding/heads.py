@@ -27,8 +27,8 @@ class HeadsTrainingConfig:
     """``gradient`` weighs the squared error of differences between neighbours, which are the details."""
 
     batch_size: int = 2
-    learning_rate: float = 2e-3
-    warmup: int = 50
+    learning_rate: float = 3e-4
+    warmup: int = 300
     gradient: float = 0.5
     ema_decay: float = 0.995
     bf16: bool = True
@@ -60,27 +60,33 @@ class HeadsTrainer:
         raise AssertionError("a head reads features that the generator does not have")
 
     @torch.no_grad()
-    def start(self, pairs: Pairs, images: int = 6) -> None:
+    def start(self, pairs: Pairs, images: int = 24) -> None:
         """Set every linear head by least squares on a few pictures: minutes of descent saved."""
         rows = range(images)
         targets = to_signed(pairs.pictures(rows))
         ws = pairs.latents(rows)
         sums: dict[int, tuple[Tensor, Tensor]] = {}
         for row in range(images):
-            for side, x in self.features(ws[row : row + 1], bf16=False).items():
-                design = x[0].flatten(1).double()
-                design = torch.cat([design, torch.ones_like(design[:1])])
+            for side, x in self.features(ws[row : row + 1], bf16=True).items():
+                head = self._head(side)
+                styles = 0.5 * head.skip.style_gain * head.skip.affine(ws[row, head.first_row])
+                design = (styles[:, None] * x[0].flatten(1).float()).double()
+                design = torch.cat([design, torch.full_like(design[:1], 0.5)])
                 wanted = _coefficients(_shrink(targets[row : row + 1], side))[0].flatten(1).double()
                 gram, product = sums.get(side, (0.0, 0.0))
                 sums[side] = (gram + design @ design.t(), product + design @ wanted.t())
         for side, (gram, product) in sums.items():
-            ridge = 1e-6 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+            ridge = 1e-5 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
             solved = torch.linalg.solve(gram + ridge, product).t().float()
-            head = self.heads.heads[str(side)]
-            assert isinstance(head, SmallHead)
+            head = self._head(side)
             head.skip.weight.copy_(solved[:, :-1])
             head.skip.bias.copy_(solved[:, -1])
         self.average.load_state_dict(self.heads.state_dict())
+
+    def _head(self, side: int) -> SmallHead:
+        head = self.heads.heads[str(side)]
+        assert isinstance(head, SmallHead)
+        return head
 
     def train_step(self, ws: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """One update on latents [N,L,D] and their pictures [N,3,R,R]; returns the decibels by the side of the head."""
@@ -145,8 +151,8 @@ def _shrink(images: Tensor, side: int) -> Tensor:
 
 
 def _coefficients(images: Tensor) -> Tensor:
-    """Half the Haar transform [N,12,r,r] of images [N,3,2r,2r]: the inverse of `haar_cells`."""
+    """Wavelet coefficients [N,12,r,r] of images [N,3,2r,2r]: the inverse of `haar_cells`."""
     a, b = images[..., ::2, ::2], images[..., ::2, 1::2]
     c, d = images[..., 1::2, ::2], images[..., 1::2, 1::2]
     parts = [a + b + c + d, a + b - c - d, a - b + c - d, a - b - c + d]
-    return torch.cat(parts, dim=1) / 2
+    return torch.cat(parts, dim=1) / 4

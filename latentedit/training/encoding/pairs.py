@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from latentedit.errors import ImageError
 from latentedit.faces.dataset import save_array
+from latentedit.faces.detect import detect
 from latentedit.networks import Generator
 
 FIRST_SEED = 1_000_000
@@ -98,6 +100,27 @@ def _picture(generator: Generator, ws: Tensor, size: int) -> np.ndarray:
     return (image * 127.5 + 128).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
+def add_landmarks(folder: Path) -> Iterator[tuple[str, int]]:
+    """Write ``NNNNN.landmarks.npy`` float32 [n,68,2] beside every shard that lacks it, NaN where no face is found; yields
+    the name and the faces of each. Masks are drawn by them, and faces compared.
+
+    Raises:
+        MissingExtraError: dlib is not installed.
+    """
+    for path in sorted(folder.glob("[0-9]*.img.npy")):
+        target = path.with_name(path.name.replace(".img.npy", ".landmarks.npy"))
+        if target.exists():
+            continue
+        pictures = np.load(path, mmap_mode="r")
+        points = np.full((len(pictures), 68, 2), np.nan, np.float32)
+        for row, picture in enumerate(pictures):
+            faces = detect(Image.fromarray(np.asarray(picture)), detector="hog", scales=(1.0,))
+            if faces:
+                points[row] = faces[0].landmarks
+        save_array(target, points)
+        yield target.name.split(".")[0], int(np.isfinite(points[:, 0, 0]).sum())
+
+
 class Pairs:
     """Shards of a folder: the first ``held`` for measuring, or all the others for training.
 
@@ -111,6 +134,8 @@ class Pairs:
         self._split = split
         self._images: list[np.ndarray] = []
         self._latents: list[np.ndarray] = []
+        self._landmarks: list[np.ndarray | None] = []
+        self._names: list[str] = []
         self.refresh()
 
     def refresh(self) -> int:
@@ -124,6 +149,8 @@ class Pairs:
             latents = latents if latents.exists() else self.folder / f"{name}.w.npy"
             self._images.append(np.load(self.folder / f"{name}.img.npy", mmap_mode="r"))
             self._latents.append(np.load(latents, mmap_mode="r"))
+            self._landmarks.append(None)
+            self._names.append(name)
         self._ends = np.cumsum([len(part) for part in self._images])
         return len(self)
 
@@ -143,6 +170,19 @@ class Pairs:
         """uint8 [n,R,R,3]."""
         places = [self._place(int(row)) for row in rows]
         return np.stack([self._images[shard][index] for shard, index in places])
+
+    def landmarks(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """float [n,68,2] in pixels of the pictures; NaN where no face was found, or none was looked for."""
+        found = np.full((len(rows), 68, 2), np.nan)
+        for i, row in enumerate(rows):
+            shard, index = self._place(int(row))
+            if self._landmarks[shard] is None:
+                path = self.folder / f"{self._names[shard]}.landmarks.npy"
+                self._landmarks[shard] = np.load(path) if path.exists() else None
+            points = self._landmarks[shard]
+            if points is not None:
+                found[i] = points[index]
+        return found
 
     def latents(self, rows: Sequence[int] | np.ndarray) -> Tensor:
         """float32 [n,L,D]."""
