@@ -67,7 +67,7 @@ class SmallHead(nn.Module):
         self.weight1 = nn.Parameter(torch.randn(config.narrow, after) * after**-0.5)
         self.bias1 = nn.Parameter(torch.zeros(config.narrow))
         self.noise = nn.Parameter(torch.zeros(2, side, side))
-        self.image_weight = nn.Parameter(torch.randn(config.img_channels, config.narrow) * 0.01)
+        self.image_weight = nn.Parameter(torch.zeros(config.img_channels, config.narrow))
         self.skip = WaveletImage(before, config.img_channels, config.w_dim)
 
     def forward(self, features: Tensor, ws: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ class SmallHeads(nn.Module):
 
 @torch.no_grad()
 def _borrow(head: nn.Module, block: WaveletBlock) -> None:
-    """Copy what ``block`` has of the head's first layer; its other layers start near nothing."""
+    """Copy what ``block`` has of the head's first layer; the pictures start from the linear part alone."""
     assert isinstance(head, SmallHead)
     for name, affine in (("up", block.up), ("conv0", block.conv0.affine), ("conv1", block.conv1.affine)):
         head.own[name].load_state_dict(affine.state_dict())
@@ -143,7 +143,8 @@ def _borrow(head: nn.Module, block: WaveletBlock) -> None:
     head.noise[:1].copy_(block.conv0.noise_const * block.conv0.noise_strength)
     head.noise[1:].copy_(block.conv1.noise_const * block.conv1.noise_strength)
     head.depthwise1.copy_(block.conv1.depthwise)
-    head.weight1.copy_(block.conv1.weight[: len(head.weight1)])
-    head.bias1.copy_(block.conv1.bias[: len(head.bias1)])
+    shared = min(len(head.weight1), len(block.conv1.weight))
+    head.weight1[:shared].copy_(block.conv1.weight[:shared])
+    head.bias1[:shared].copy_(block.conv1.bias[:shared])
     nn.init.zeros_(head.skip.weight)
     head.skip.affine.load_state_dict(block.up.state_dict())
