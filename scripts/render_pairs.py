@@ -2,9 +2,10 @@
 
     python scripts/render_pairs.py MODEL -o pairs --shards 100
 
-Each shard has 128 samples at truncations of 0.6 to 1: of every four, one with the later layers of another sample and one
-moved along a direction. Shards that exist are kept, so that an interrupted run goes on where it stopped. What else happens
-to pictures (masks, hands, blur, light) happens anew whenever one is drawn in training, and is not stored.
+Each shard has 128 samples at truncations of 0.6 to 1: of every four, one with the later layers of another sample and
+one moved along a direction. Shards that exist are kept, so that an interrupted run goes on where it stopped. What else
+happens to pictures (masks, hands, blur, light) happens anew whenever one is drawn in training: one render is seen in
+many states, where a stored one would be seen in one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Train small heads for a MobileStyleGAN: pictures of 64, 128 and 256 px from its inner features.
 
     python scripts/render_pairs.py MODEL -o pairs
-    python scripts/train_heads.py MODEL pairs -o RUN --steps 20000
+    python scripts/train_heads.py MODEL pairs -o RUN --steps 50000
 
 An interrupted run goes on where it stopped. ``--export FILE`` writes the heads as they are and trains nothing.
 """
@@ -19,7 +19,7 @@ from latentedit.models import load_generator
 from latentedit.models.network_file import save_network
 from latentedit.networks.mobilestylegan import MobileSynthesis
 from latentedit.networks.small_heads import SmallHeads
-from latentedit.training.encoding.heads import HeadsTrainer, HeadsTrainingConfig
+from latentedit.training.encoding.heads import FeatureStore, HeadsTrainer, HeadsTrainingConfig
 from latentedit.training.encoding.pairs import Pairs
 from latentedit.training.state import MetricsFile
 
@@ -29,8 +29,9 @@ from latentedit.training.state import MetricsFile
 @click.argument("pairs", type=click.Path(file_okay=False, path_type=Path))
 @click.option("-o", "--outdir", required=True, type=click.Path(file_okay=False, path_type=Path), help="Run's folder.")
 @click.option("--sides", default="64,128,256", show_default=True, help="Pictures to make heads for.")
-@click.option("--steps", default=20_000, show_default=True, help="Updates in all.")
-@click.option("--batch", default=2, show_default=True)
+@click.option("--steps", default=50_000, show_default=True, help="Updates in all.")
+@click.option("--batch", default=4, show_default=True, help="Parts of pictures a step and head.")
+@click.option("--images", default=800, show_default=True, help="Pictures whose features are kept, 13 MB each.")
 @click.option("--rate", default=HeadsTrainingConfig.learning_rate, show_default=True, help="Learning rate.")
 @click.option("--threads", type=int, help="CPU threads [PyTorch's choice].")
 @click.option("--export", type=click.Path(dir_okay=False, path_type=Path), help="Write the heads here instead.")
@@ -41,6 +42,7 @@ def main(
     sides: str,
     steps: int,
     batch: int,
+    images: int,
     rate: float,
     threads: int | None,
     export: Path | None,
@@ -62,13 +64,15 @@ def main(
             save_network(export, trainer.average, dtype=torch.float16)
             click.echo(f"{export}: heads after {trainer.step} steps")
             return
-        if trainer.step == 0:
+        if not path.exists():
             trainer.start(data)
+            trainer.save(path)
+        store = FeatureStore(outdir / "features", synthesis, data, heads.config.sides, images)
         progress = (
-            (trainer.step * batch, {k: float(v) for k, v in figures.items()})
-            for figures in trainer.run(data, steps, path=path)
+            (trainer.step, {"pictures": float(store.done), **{k: float(v) for k, v in figures.items()}})
+            for figures in trainer.run(store, steps, path=path)
         )
-        report(progress, MetricsFile(outdir / "heads.jsonl"))
+        report(progress, MetricsFile(outdir / "heads.jsonl"), unit="steps")
     except LatentEditError as error:
         raise click.ClickException(str(error)) from error
 

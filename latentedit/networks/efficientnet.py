@@ -1,5 +1,7 @@
-"""EfficientNet-Lite0 as a trunk (Tan & Le 2019, arXiv 1905.11946, table 1; the "Lite" variant of TensorFlow's model card:
-no squeeze-and-excitation, ReLU6 for Swish). Batch norm is a gain and a bias of each convolution: statistics stay frozen.
+"""EfficientNet-Lite0 as a trunk (Tan & Le 2019, arXiv 1905.11946, table 1; "Lite" by TensorFlow's model card).
+
+Lite has no squeeze-and-excitation, and ReLU6 for Swish. Batch norm is a gain and a bias of each convolution: its
+statistics stay frozen.
 
 Legend: ``N`` images, ``R`` resolution; images are [N,3,R,R] in [-1,1], as the original's ``(x - 127) / 128``.
 """

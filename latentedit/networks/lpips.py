@@ -20,7 +20,6 @@ from latentedit.errors import MissingExtraError, ModelError
 Backbone = Literal["alex", "vgg"]
 
 
-
 def weights_file(backbone: Backbone = "alex") -> Path:
     """The weights in the installed package, found without importing it.
 

@@ -70,8 +70,19 @@ class SmallHead(nn.Module):
         self.image_weight = nn.Parameter(torch.zeros(config.img_channels, config.narrow))
         self.skip = WaveletImage(before, config.img_channels, config.w_dim)
 
-    def forward(self, features: Tensor, ws: Tensor) -> Tensor:
-        """``features`` [N,C,r,r], ``ws`` [N,L,w_dim] -> [N,img_channels,2r,2r]."""
+    def forward(self, features: Tensor, ws: Tensor, window: tuple[int, int] | None = None) -> Tensor:
+        """``features`` [N,C,r,r], ``ws`` [N,L,w_dim] -> [N,img_channels,2r,2r].
+
+        ``window``, the top and left of ``features`` where they are a part of the whole, is for training on parts.
+        """
+        x, style = self.details(features, ws, window)
+        n, channels, height, width = x.shape
+        weight = self.image_weight * style[:, None, :]
+        details = weight @ x.permute(0, 2, 3, 1).reshape(n, height * width, channels).transpose(1, 2)
+        return self.skip(features, ws[:, self.first_row].float()) + details.view(n, -1, height, width)
+
+    def details(self, features: Tensor, ws: Tensor, window: tuple[int, int] | None = None) -> tuple[Tensor, Tensor]:
+        """Activations [N,M,2r,2r] of the second layer and the scales [N,M] that the picture takes them with."""
         ws = ws[:, self.first_row : self.last_row].float()
         summary = self.summary(ws.flatten(1))
         row = {"up": 0, "conv0": 0, "conv1": 1, "image": -1}
@@ -79,14 +90,14 @@ class SmallHead(nn.Module):
             name: (own(ws[:, row[name]]) + self.others[name](summary)) * self.gains[name]
             for name, own in self.own.items()
         }
+        noise = self.noise
+        if window is not None:
+            top, left = (2 * start for start in window)
+            noise = noise[:, top : top + 2 * features.shape[2], left : left + 2 * features.shape[3]]
         x = styled_depthwise(features, self.depthwise0, styles["conv0"], styles["up"])
-        x = pointwise_lrelu(x, self.weight0, self.bias0, self.noise[:1])
+        x = pointwise_lrelu(x, self.weight0, self.bias0, noise[:1])
         x = styled_depthwise(x, self.depthwise1, styles["conv1"])
-        x = pointwise_lrelu(x, self.weight1, self.bias1, self.noise[1:])
-        n, channels, height, width = x.shape
-        weight = self.image_weight * styles["image"][:, None, :]
-        details = weight @ x.permute(0, 2, 3, 1).reshape(n, height * width, channels).transpose(1, 2)
-        return self.skip(features, ws[:, 0]) + details.view(n, -1, height, width)
+        return pointwise_lrelu(x, self.weight1, self.bias1, noise[1:]), styles["image"]
 
 
 class SmallHeads(nn.Module):
@@ -116,9 +127,7 @@ class SmallHeads(nn.Module):
     def beside(cls, synthesis: MobileSynthesis, sides: tuple[int, ...] = (64, 128, 256)) -> SmallHeads:
         """Untrained heads whose first layers are those of the blocks that they stand for."""
         config: MobileStyleGANConfig = synthesis.config  # type: ignore[assignment]
-        heads = cls(
-            SmallHeadsConfig(config.channels, sides, img_channels=config.img_channels, w_dim=config.w_dim)
-        )
+        heads = cls(SmallHeadsConfig(config.channels, sides, img_channels=config.img_channels, w_dim=config.w_dim))
         for side in sides:
             _borrow(heads.heads[str(side)], getattr(synthesis, f"b{side}"))
         return heads

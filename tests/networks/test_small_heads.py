@@ -52,7 +52,8 @@ def test_the_first_layer_is_the_generators(generator: MobileStyleGANGenerator, h
     ws = generator.mapping(torch.randn(1, 16))
     assert torch.equal(head.own["up"](ws[:, 5]), block.up(ws[:, 5]))  # type: ignore[index,operator]
     assert torch.allclose(
-        head.own["conv0"](ws[:, 5]) * head.gains["conv0"], block.conv0.styles(ws[:, 5])  # type: ignore[index,operator]
+        head.own["conv0"](ws[:, 5]) * head.gains["conv0"],
+        block.conv0.styles(ws[:, 5]),  # type: ignore[index,operator]
     )
     assert torch.equal(head.weight0, block.conv0.weight)  # type: ignore[arg-type]
 
@@ -71,7 +72,9 @@ def test_later_rows_are_seen(heads: SmallHeads) -> None:
     assert torch.equal(heads(features, ws, 16), heads(features, past, 16))
 
 
-def test_training_makes_the_pictures_alike(generator: MobileStyleGANGenerator, heads: SmallHeads, tmp_path: Path) -> None:
+def test_training_makes_the_pictures_alike(
+    generator: MobileStyleGANGenerator, heads: SmallHeads, tmp_path: Path
+) -> None:
     list(render_shards(generator, tmp_path, 3, PairsConfig(size=32, shard_size=16, mixed=0.5)))
     pairs = Pairs(tmp_path, num_ws=10)
     config = HeadsTrainingConfig(batch_size=4, learning_rate=2e-3, warmup=5, bf16=False)

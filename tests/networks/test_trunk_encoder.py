@@ -57,7 +57,9 @@ def test_weights_with_batch_norm_give_what_batch_norm_gives(tmp_path: Path) -> N
         parts = [state[f"{norm}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
         return F.batch_norm(x, *parts, eps=1e-3)
 
-    x = F.relu6(layer(F.pad(images, [0, 1, 0, 1]), "_conv_stem", "_bn0", stride=2))  # "SAME": the odd pixel to the right
+    x = F.relu6(
+        layer(F.pad(images, [0, 1, 0, 1]), "_conv_stem", "_bn0", stride=2)
+    )  # "SAME": the odd pixel to the right
     x = F.relu6(layer(x, "_blocks.0._depthwise_conv", "_blocks.0._bn1", padding=1, groups=32))
     x = layer(x, "_blocks.0._project_conv", "_blocks.0._bn2")
     assert torch.allclose(trunk(images)[0], x, atol=1e-5)

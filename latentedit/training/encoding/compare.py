@@ -12,8 +12,9 @@ from latentedit.training.face_teacher import DlibFaceNetwork
 
 
 def comparison(*, backbone: Backbone = "alex", device: str | torch.device = "cpu") -> Compare:
-    """The distances ``perceptual`` (LPIPS) and ``identity`` (dlib's network) of pictures; both are trained with, so that
-    neither can be the only judge of the result.
+    """The distances ``perceptual`` (LPIPS) and ``identity`` (dlib's network) of pictures.
+
+    Both are trained with, so that neither can be the only judge of the result.
 
     Raises:
         MissingExtraError: stlpips-pytorch is not installed.

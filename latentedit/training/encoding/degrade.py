@@ -143,9 +143,7 @@ def _shaken(image: Image.Image, random: np.random.Generator, config: DegradeConf
     middle = np.array([side / 2, side / 2])
     start = middle + shift + pad - turn @ middle
     matrix = (turn[0, 0], turn[0, 1], start[0], turn[1, 0], turn[1, 1], start[1])
-    return Image.fromarray(padded).transform(
-        (side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC
-    )
+    return Image.fromarray(padded).transform((side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC)
 
 
 def _lit(image: Image.Image, random: np.random.Generator) -> Image.Image:

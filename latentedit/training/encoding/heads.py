@@ -1,7 +1,8 @@
 """Training the small heads of a generator: its inner features to its own picture, averaged down.
 
-Features are computed anew in every step, up to the level that a head reads: the dear levels come after it. Legend: ``N``
-images, ``L`` style layers, ``C`` channels, ``r`` side of features.
+Features are computed once for some hundred pictures and kept on the disk in float16; a step reads parts of them, so
+that it costs little beside a full render. Legend: ``N`` pictures, ``L`` style layers, ``C`` channels, ``r`` side of
+features.
 """
 
 from __future__ import annotations
@@ -18,15 +19,79 @@ from torch import Tensor
 
 from latentedit.networks.mobilestylegan import MobileSynthesis
 from latentedit.networks.small_heads import SmallHead, SmallHeads
+from latentedit.training.encoding.least_squares import LeastSquares, coefficients
 from latentedit.training.encoding.pairs import Pairs
+from latentedit.training.encoding.trainer import to_signed
 from latentedit.training.state import load_state, save_state, update_average
+
+_BORDER = 3  # pixels at the border of a part that see zeros where the whole has features
+
+
+class FeatureStore:
+    """Features of ``count`` training pairs on the disk, made as they are needed: `more` adds one picture.
+
+    ``folder`` holds ``features-<side>.npy`` float16 [count,r,r,C] and ``done.txt``; the pictures are the first pairs.
+    """
+
+    def __init__(
+        self, folder: Path, synthesis: MobileSynthesis, pairs: Pairs, sides: tuple[int, ...], count: int
+    ) -> None:
+        self.folder, self.synthesis, self.pairs = folder, synthesis, pairs
+        self.count = min(count, len(pairs))
+        folder.mkdir(parents=True, exist_ok=True)
+        self._arrays: dict[int, np.ndarray] = {}
+        for side in sides:
+            level = side.bit_length() - 4
+            shape = (self.count, side // 2, side // 2, synthesis.config.channels[level])  # type: ignore[union-attr]
+            path = folder / f"features-{side}.npy"
+            mode = "r+" if path.exists() else "w+"
+            self._arrays[side] = np.lib.format.open_memmap(path, mode, np.float16, shape)
+        done = folder / "done.txt"
+        self.done = int(done.read_text()) if done.exists() else 0
+
+    def more(self) -> bool:
+        """Compute the features of the next picture; False where all are there."""
+        if self.done >= self.count:
+            return False
+        for side, x in inner_features(self.synthesis, self.pairs.latents([self.done]), tuple(self._arrays)).items():
+            self._arrays[side][self.done] = x[0].permute(1, 2, 0).float().numpy()
+        self.done += 1
+        (self.folder / "done.txt").write_text(str(self.done))
+        return True
+
+    def part(self, side: int, row: int, top: int, left: int, extent: int) -> Tensor:
+        """Features [1,C,extent,extent] of a picture from ``top``, ``left`` on."""
+        part = self._arrays[side][row, top : top + extent, left : left + extent]
+        return torch.from_numpy(part.astype(np.float32)).permute(2, 0, 1)[None]
+
+
+def inner_features(
+    synthesis: MobileSynthesis, ws: Tensor, sides: tuple[int, ...], *, bf16: bool = True
+) -> dict[int, Tensor]:
+    """Features [N,C,side/2,side/2] by the side of the picture that is made from them."""
+    wanted = {side // 2: side for side in sides}
+    found: dict[int, Tensor] = {}
+    # Without gradients the reference writes into its inputs, which is slow where dtypes differ.
+    with torch.enable_grad(), torch.autocast(ws.device.type, dtype=torch.bfloat16, enabled=bf16):
+        for r, x in synthesis.levels(ws):
+            if r in wanted:
+                found[wanted[r]] = x.detach()
+            if len(found) == len(wanted):
+                return found
+    raise AssertionError("a head reads features that the generator does not have")
 
 
 @dataclass(frozen=True)
 class HeadsTrainingConfig:
-    """``gradient`` weighs the squared error of differences between neighbours, which are the details."""
+    """``part`` is the share of a picture's side that a step reads of it; ``gradient`` weighs the squared error of
+    differences between neighbours, which are the details; the features of ``first`` pictures are there before the first
+    step, and of one more every ``more_every`` steps. Depthwise kernels stay the generator's own.
+    """
 
-    batch_size: int = 2
+    batch_size: int = 4
+    part: float = 0.5
+    first: int = 64
+    more_every: int = 4
     learning_rate: float = 3e-4
     warmup: int = 300
     gradient: float = 0.5
@@ -42,45 +107,38 @@ class HeadsTrainer:
         self.config = config
         self.synthesis = synthesis.eval().requires_grad_(False)
         self.heads = heads.requires_grad_(True)
+        for side in heads.config.sides:
+            self._head(side).depthwise0.requires_grad_(False)
+            self._head(side).depthwise1.requires_grad_(False)
         self.average = copy.deepcopy(heads).eval().requires_grad_(False)
-        self.optimizer = torch.optim.Adam(self.heads.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
+        self.optimizer = torch.optim.Adam(
+            [p for p in heads.parameters() if p.requires_grad], lr=config.learning_rate, betas=(0.9, 0.99)
+        )
         self.step = 0
 
-    def features(self, ws: Tensor, *, bf16: bool) -> dict[int, Tensor]:
-        """Features [N,C,side/2,side/2] by the side of the picture that is made from them."""
-        wanted = {level: side for side, level in self.heads.levels.items()}
-        found: dict[int, Tensor] = {}
-        # Without gradients the reference writes into its inputs, which is slow where dtypes differ.
-        with torch.enable_grad(), torch.autocast(ws.device.type, dtype=torch.bfloat16, enabled=bf16):
-            for r, x in self.synthesis.levels(ws):
-                if r in wanted:
-                    found[wanted[r]] = x.detach()
-                if len(found) == len(wanted):
-                    return found
-        raise AssertionError("a head reads features that the generator does not have")
-
     @torch.no_grad()
-    def start(self, pairs: Pairs, images: int = 24) -> None:
-        """Set every linear head by least squares on a few pictures: minutes of descent saved."""
-        rows = range(images)
-        targets = to_signed(pairs.pictures(rows))
-        ws = pairs.latents(rows)
-        sums: dict[int, tuple[Tensor, Tensor]] = {}
-        for row in range(images):
-            for side, x in self.features(ws[row : row + 1], bf16=True).items():
+    def start(self, pairs: Pairs, images: int = 32) -> None:
+        """Set what is linear in every head by least squares on a few pictures: hours of descent saved."""
+        rows = np.linspace(0, len(pairs) - 1, images).astype(int)
+        sums: dict[int, LeastSquares] = {}
+        for row in rows:
+            target, ws = to_signed(pairs.pictures([row])), pairs.latents([row])
+            for side, x in inner_features(self.synthesis, ws, self.heads.config.sides).items():
                 head = self._head(side)
-                styles = 0.5 * head.skip.style_gain * head.skip.affine(ws[row, head.first_row])
-                design = (styles[:, None] * x[0].flatten(1).float()).double()
-                design = torch.cat([design, torch.full_like(design[:1], 0.5)])
-                wanted = _coefficients(_shrink(targets[row : row + 1], side))[0].flatten(1).double()
-                gram, product = sums.get(side, (0.0, 0.0))
-                sums[side] = (gram + design @ design.t(), product + design @ wanted.t())
-        for side, (gram, product) in sums.items():
-            ridge = 1e-5 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
-            solved = torch.linalg.solve(gram + ridge, product).t().float()
+                styles = 0.5 * head.skip.style_gain * head.skip.affine(ws[:, head.first_row])
+                linear = styles[:, :, None, None] * x.float()
+                detail, scale = head.details(x.float(), ws)
+                sums.setdefault(side, LeastSquares()).add(
+                    torch.cat([linear, torch.full_like(linear[:, :1], 0.5)], dim=1)[0],
+                    coefficients(detail * scale[:, :, None, None])[0],
+                    coefficients(_shrink(target, side))[0],
+                )
+        for side, found in sums.items():
+            skip, image = found.solve()
             head = self._head(side)
-            head.skip.weight.copy_(solved[:, :-1])
-            head.skip.bias.copy_(solved[:, -1])
+            head.skip.weight.copy_(skip[:, :-1])
+            head.skip.bias.copy_(skip[:, -1])
+            head.image_weight.copy_(image)
         self.average.load_state_dict(self.heads.state_dict())
 
     def _head(self, side: int) -> SmallHead:
@@ -88,18 +146,15 @@ class HeadsTrainer:
         assert isinstance(head, SmallHead)
         return head
 
-    def train_step(self, ws: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """One update on latents [N,L,D] and their pictures [N,3,R,R]; returns the decibels by the side of the head."""
+    def train_step(self, store: FeatureStore) -> dict[str, Tensor]:
+        """One update on parts of the pictures in ``store``; returns the decibels by the side of the head."""
         config = self.config
-        rate = config.learning_rate * min(1.0, (self.step + 1) / config.warmup)
+        random = np.random.default_rng([config.seed, self.step])
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = config.learning_rate * min(1.0, (self.step + 1) / config.warmup)
         losses, figures = [], {}
-        for side, x in self.features(ws, bf16=config.bf16).items():
-            wanted = _shrink(targets, side)
-            with torch.autocast(ws.device.type, dtype=torch.bfloat16, enabled=config.bf16):
-                found = self.heads(x, ws, side).float()
-            error = clipped_error(found, wanted)
+        for side in self.heads.config.sides:
+            error = torch.cat([self._error(store, side, random) for _ in range(config.batch_size)])
             mse = error.square().mean()
             edges = (error[..., 1:] - error[..., :-1]).square().mean()
             edges = edges + (error[..., 1:, :] - error[..., :-1, :]).square().mean()
@@ -112,12 +167,25 @@ class HeadsTrainer:
         update_average(self.average, self.heads, min(config.ema_decay, self.step / (self.step + 10)))
         return figures
 
-    def run(self, pairs: Pairs, steps: int, *, path: Path, save_every: int = 100) -> Iterator[dict[str, Tensor]]:
+    def _error(self, store: FeatureStore, side: int, random: np.random.Generator) -> Tensor:
+        extent = max(round(side // 2 * self.config.part), 8)
+        row = int(random.integers(store.done))
+        top, left = (int(start) for start in random.integers(0, side // 2 - extent + 1, 2))
+        ws = store.pairs.latents([row])
+        wanted = _shrink(to_signed(store.pairs.pictures([row])), side)
+        wanted = wanted[..., 2 * top : 2 * (top + extent), 2 * left : 2 * (left + extent)]
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.config.bf16):
+            found = self._head(side)(store.part(side, row, top, left, extent), ws, (top, left)).float()
+        return clipped_error(found, wanted)[..., _BORDER:-_BORDER, _BORDER:-_BORDER]
+
+    def run(self, store: FeatureStore, steps: int, *, path: Path, save_every: int = 500) -> Iterator[dict[str, Tensor]]:
         """Yield figures until ``steps`` have been done in all; checkpoints go to ``path``."""
+        while store.done < min(self.config.first, store.count):
+            store.more()
         while self.step < steps:
-            random = np.random.default_rng([self.config.seed, self.step])
-            rows = random.integers(pairs.refresh(), size=self.config.batch_size)
-            yield self.train_step(pairs.latents(rows), to_signed(pairs.pictures(rows)))
+            yield self.train_step(store)
+            if self.step % self.config.more_every == 0:
+                store.more()
             if self.step % save_every == 0:
                 self.save(path)
         self.save(path)
@@ -134,11 +202,6 @@ class HeadsTrainer:
         self.step = int(load_state(path, self._parts())["step"])
 
 
-def to_signed(pictures: np.ndarray) -> Tensor:
-    """uint8 [n,R,R,3] -> float32 [n,3,R,R] as they were before they became bytes, up to half a step."""
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float().sub_(127.5).div_(127.5)
-
-
 def clipped_error(found: Tensor, wanted: Tensor) -> Tensor:
     """``found - wanted``, without what lies beyond white or black on both sides: bytes do not tell it."""
     error = found - wanted
@@ -148,11 +211,3 @@ def clipped_error(found: Tensor, wanted: Tensor) -> Tensor:
 
 def _shrink(images: Tensor, side: int) -> Tensor:
     return F.avg_pool2d(images, images.shape[-1] // side) if images.shape[-1] > side else images
-
-
-def _coefficients(images: Tensor) -> Tensor:
-    """Wavelet coefficients [N,12,r,r] of images [N,3,2r,2r]: the inverse of `haar_cells`."""
-    a, b = images[..., ::2, ::2], images[..., ::2, 1::2]
-    c, d = images[..., 1::2, ::2], images[..., 1::2, 1::2]
-    parts = [a + b + c + d, a + b - c - d, a - b + c - d, a - b - c + d]
-    return torch.cat(parts, dim=1) / 4

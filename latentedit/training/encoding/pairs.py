@@ -1,8 +1,8 @@
 """Synthetic pairs: pictures of a generator with the latents that they were made from, in shards.
 
-A shard ``NNNNN`` is ``.img.npy`` uint8 [n,R,R,3]; ``.w.npy`` float32 [n,D], one w for all layers, or ``.ws.npy`` float32
-[n,L,D] where some are mixed; and ``.psi.npy`` float32 [n], the truncation. ``.img.npy`` is written last: its presence
-says that the shard is complete. Legend: ``R`` side, ``L`` style layers, ``D`` width of w.
+A shard ``NNNNN`` is ``.img.npy`` uint8 [n,R,R,3]; ``.w.npy`` float32 [n,D], one w for all layers, or ``.ws.npy``
+float32 [n,L,D] where some are mixed; and ``.psi.npy`` float32 [n], the truncation. ``.img.npy`` is written last: its
+presence says that the shard is complete. Legend: ``R`` side, ``L`` style layers, ``D`` width of w.
 """
 
 from __future__ import annotations
@@ -101,8 +101,9 @@ def _picture(generator: Generator, ws: Tensor, size: int) -> np.ndarray:
 
 
 def add_landmarks(folder: Path) -> Iterator[tuple[str, int]]:
-    """Write ``NNNNN.landmarks.npy`` float32 [n,68,2] beside every shard that lacks it, NaN where no face is found; yields
-    the name and the faces of each. Masks are drawn by them, and faces compared.
+    """Write ``NNNNN.landmarks.npy`` float32 [n,68,2] beside every shard that lacks it, NaN where no face is found.
+
+    Yields the name and the faces of each. Masks are drawn by them, and faces compared.
 
     Raises:
         MissingExtraError: dlib is not installed.

@@ -42,7 +42,9 @@ def latent_basis(generator: Generator, samples: int = SAMPLES) -> Tensor:
     return (vectors * scales).t().float().contiguous()
 
 
-def new_encoder(generator: Generator, config: TrunkEncoderConfig | None = None, *, imagenet: bool = True) -> TrunkEncoder:
+def new_encoder(
+    generator: Generator, config: TrunkEncoderConfig | None = None, *, imagenet: bool = True
+) -> TrunkEncoder:
     """An encoder for ``generator`` on ImageNet weights, or on random ones, whose head knows nothing yet.
 
     Raises:
@@ -75,7 +77,13 @@ def reduce_by_variance(encoder: TrunkEncoder, pairs: Pairs, images: int = 128) -
 
 @torch.no_grad()
 def fit_head(
-    encoder: TrunkEncoder, pairs: Pairs, *, images: int = 4000, ridge: float = 3000.0, degraded: float = 0.5, seed: int = 0
+    encoder: TrunkEncoder,
+    pairs: Pairs,
+    *,
+    images: int = 4000,
+    ridge: float = 3000.0,
+    degraded: float = 0.5,
+    seed: int = 0,
 ) -> Iterator[int]:
     """Set the linear head by ridge regression on the pooled features of ``images`` pictures, in place; yields how many
     are done. A share of them is ``degraded``, so that the head does not trust what blur and noise take away.

@@ -60,9 +60,7 @@ class EncoderTrainingConfig:
 
 
 STAGE_A = {"latent": 1.0, "offset": 0.05}
-STAGE_B = {
-    "latent": 0.3, "offset": 0.02, "pixel": 1.0, "perceptual": 0.8, "identity": 0.3, "critic": 0.02
-}
+STAGE_B = {"latent": 0.3, "offset": 0.02, "pixel": 1.0, "perceptual": 0.8, "identity": 0.3, "critic": 0.02}
 
 
 class Batch(NamedTuple):

@@ -22,9 +22,7 @@ ENCODER = TrunkEncoderConfig(
 @pytest.fixture(scope="session")
 def generator() -> Generator:
     torch.manual_seed(0)
-    config = GeneratorConfig(
-        resolution=SIDE, z_dim=16, w_dim=16, mapping_layers=2, channel_base=256, channel_max=16
-    )
+    config = GeneratorConfig(resolution=SIDE, z_dim=16, w_dim=16, mapping_layers=2, channel_base=256, channel_max=16)
     return Generator(config).eval().requires_grad_(False)
 
 

@@ -20,7 +20,9 @@ def picture() -> np.ndarray:
     return np.asarray(Image.open(PHOTO).convert("RGB").resize((128, 128), Image.Resampling.BICUBIC))
 
 
-def changed(picture: np.ndarray, config: DegradeConfig, seed: int = 0, landmarks: np.ndarray | None = None) -> np.ndarray:
+def changed(
+    picture: np.ndarray, config: DegradeConfig, seed: int = 0, landmarks: np.ndarray | None = None
+) -> np.ndarray:
     return degrade(picture, np.random.default_rng(seed), config, landmarks)
 
 

@@ -1,4 +1,4 @@
-"""Pairs: every picture is the generator's of its latent, shards go on where they stopped, samples follow their seeds."""
+"""Pairs: pictures are the generator's of their latents, shards go on where they stopped, samples follow seeds."""
 
 from __future__ import annotations
 

@@ -61,7 +61,9 @@ def test_the_closed_form_explains_latents_that_it_was_fitted_to(encoder: TrunkEn
 
 def test_latents_are_learnt(encoder: TrunkEncoder, generator: Generator, pairs: Pairs, tmp_path: Path) -> None:
     list(fit_head(encoder, pairs, images=48, ridge=1e6, degraded=0.0))
-    losses = [float(step["latent"]) for step in run(EncoderTrainer(encoder, generator, A), pairs, 60, tmp_path / "a.pt")]
+    losses = [
+        float(step["latent"]) for step in run(EncoderTrainer(encoder, generator, A), pairs, 60, tmp_path / "a.pt")
+    ]
     assert np.mean(losses[-8:]) < 0.7 * np.mean(losses[:8])
 
 
