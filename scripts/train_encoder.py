@@ -6,8 +6,8 @@
     python scripts/train_encoder.py MODEL pairs -o RUN --install FOLDER      # the model with it, for every command
 
 The photos are prepared by ``scripts/prepare_faces.py`` with the model's own crop (``--size 256 --scale 1 --shift 0``
-for FFHQ's). An interrupted run goes on where it stopped; ``--export FILE`` writes the encoder as it is and trains nothing.
-An encoder that looks at small, tight crops alone is made by ``scripts/train_small_encoder.py``.
+for FFHQ's). An interrupted run goes on where it stopped; ``--export FILE`` writes the encoder as it is and trains
+nothing. An encoder that looks at small, tight crops alone is made by ``scripts/train_small_encoder.py``.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from latentedit.errors import ModelError
 from latentedit.networks.efficientnet import EfficientNetLite0, tap_channels
+from latentedit.networks.protocols import StyleEncoder
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class TrunkEncoderConfig:
         return sum(width * cells**2 for width, cells in zip(self.widths, self.cells, strict=True))
 
 
-class TrunkEncoder(nn.Module):
+class TrunkEncoder(StyleEncoder):
     """Encode crops [N,3,R,R] in [-1,1] to latents ``ws`` [N,L,D].
 
     The head works in whitened coordinates of W: ``w = w_avg + u @ basis``, where the rows of ``basis`` [D,D] are
@@ -78,6 +79,18 @@ class TrunkEncoder(nn.Module):
         self.register_buffer("basis", torch.eye(config.w_dim))
         self.register_buffer("mean", torch.zeros(config.features))
         self.register_buffer("spread", torch.ones(config.features))
+
+    @property
+    def resolution(self) -> int:
+        return self.config.resolution
+
+    @property
+    def num_ws(self) -> int:
+        return self.config.num_ws
+
+    @property
+    def w_dim(self) -> int:
+        return self.config.w_dim
 
     def forward(self, images: Tensor) -> Tensor:
         """[N,3,R,R] in [-1,1] -> ws [N,L,D]."""

@@ -20,7 +20,7 @@ from torch import Tensor
 from latentedit.errors import ImageError
 from latentedit.faces.dataset import save_array
 from latentedit.faces.detect import detect
-from latentedit.networks import Generator
+from latentedit.networks.protocols import StyleGenerator
 
 FIRST_SEED = 1_000_000
 """Samples are those of seeds from here on; evaluations use smaller ones."""
@@ -42,7 +42,7 @@ class PairsConfig:
 
 
 def sample_latents(
-    generator: Generator, seeds: Sequence[int], config: PairsConfig, directions: Tensor | None = None
+    generator: StyleGenerator, seeds: Sequence[int], config: PairsConfig, directions: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Latents [n,L,D] and truncations [n] of ``seeds``: each depends on its seed alone.
 
@@ -77,7 +77,7 @@ def sample_latents(
 
 @torch.no_grad()
 def render_shards(
-    generator: Generator, folder: Path, count: int, config: PairsConfig, *, directions: Tensor | None = None
+    generator: StyleGenerator, folder: Path, count: int, config: PairsConfig, *, directions: Tensor | None = None
 ) -> Iterator[tuple[str, int]]:
     """Write those of the first ``count`` shards that ``folder`` lacks; yields the name and the samples of each."""
     for number in range(count):
@@ -93,7 +93,7 @@ def render_shards(
         yield base.name, len(pictures)
 
 
-def _picture(generator: Generator, ws: Tensor, size: int) -> np.ndarray:
+def _picture(generator: StyleGenerator, ws: Tensor, size: int) -> np.ndarray:
     image = generator.synthesis(ws, noise_mode="const")
     if image.shape[-1] > size:
         image = torch.nn.functional.avg_pool2d(image, image.shape[-1] // size)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentedit.networks import Generator
+from latentedit.networks.protocols import StyleGenerator
 from latentedit.networks.trunk_encoder import TrunkEncoder, TrunkEncoderConfig
 from latentedit.training.encoding.degrade import DegradeConfig, degrade
 from latentedit.training.encoding.imagenet import load_imagenet
@@ -24,7 +24,7 @@ FLOOR = 0.1
 
 
 @torch.no_grad()
-def latent_basis(generator: Generator, samples: int = SAMPLES) -> Tensor:
+def latent_basis(generator: StyleGenerator, samples: int = SAMPLES) -> Tensor:
     """Principal axes of W times their standard deviations [D,D], from ``samples`` latents, always the same ones."""
     random = np.random.RandomState(7)
     center = generator.mapping.w_avg.double().cpu()
@@ -43,7 +43,7 @@ def latent_basis(generator: Generator, samples: int = SAMPLES) -> Tensor:
 
 
 def new_encoder(
-    generator: Generator, config: TrunkEncoderConfig | None = None, *, imagenet: bool = True
+    generator: StyleGenerator, config: TrunkEncoderConfig | None = None, *, imagenet: bool = True
 ) -> TrunkEncoder:
     """An encoder for ``generator`` on ImageNet weights, or on random ones, whose head knows nothing yet.
 

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from latentedit.networks import Generator
+from latentedit.networks.protocols import StyleGenerator
 from latentedit.networks.trunk_encoder import TrunkEncoder
 from latentedit.training.encoding.chips import chip_frames
 from latentedit.training.encoding.critic import Critic
@@ -80,7 +80,11 @@ class EncoderTrainer:
     """
 
     def __init__(
-        self, encoder: TrunkEncoder, generator: Generator, config: EncoderTrainingConfig, compare: Compare | None = None
+        self,
+        encoder: TrunkEncoder,
+        generator: StyleGenerator,
+        config: EncoderTrainingConfig,
+        compare: Compare | None = None,
     ) -> None:
         self.config = config
         self.compare = compare
