@@ -16,7 +16,7 @@ from torch import Tensor
 
 from latentedit.evaluation.edits import SAME_PERSON, dlib_distances
 from latentedit.images import resize
-from latentedit.inversion.encode import encode
+from latentedit.inversion.methods.encoder import encode
 from latentedit.models import Model
 from latentedit.networks.lpips import PerceptualDistance, load_perceptual
 from latentedit.training.encoding.photos import Photos
