@@ -80,14 +80,13 @@ def resolve_judge(judge: str | Distance | None, *, role: str, device: torch.devi
 
 def _lpips(device: torch.device) -> Distance:
     network = shared_perceptual("alex", device)
-    seen: dict[str, Any] = {}
+    last: list[tuple[Tensor, list[Tensor]]] = []
 
     def distance(image: Tensor, target: Tensor) -> Tensor:
-        # A descent compares with the same target again and again.
-        if seen.get("target") is not target:
+        if not last or last[0][0] is not target:  # a descent compares with the same target again and again
             with torch.no_grad():
-                seen.update(target=target, features=network.features(resize(target, _LPIPS_SIDE)))
-        return network.compare(network.features(resize(image, _LPIPS_SIDE)), seen["features"])
+                last[:] = [(target, network.features(resize(target, _LPIPS_SIDE)))]
+        return network.compare(network.features(resize(image, _LPIPS_SIDE)), last[0][1])
 
     return distance
 

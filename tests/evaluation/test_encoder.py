@@ -64,8 +64,8 @@ class Remembers(torch.nn.Module):
         self.weight = torch.nn.Parameter(torch.zeros(1))
         self.config, self.iterative = self, False
 
-    def forward(self, images: torch.Tensor, noise_mode: str = "const") -> torch.Tensor:
-        return images if noise_mode == "const" else images
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images
 
     @property
     def synthesis(self):
