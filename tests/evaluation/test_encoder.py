@@ -67,6 +67,9 @@ class Remembers(torch.nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return images
 
+    def refine(self, images: torch.Tensor, render: object) -> torch.Tensor:
+        return self(images)
+
     @property
     def synthesis(self):
         return lambda ws, noise_mode="const": (ws + self.shade).clamp(-1, 1)

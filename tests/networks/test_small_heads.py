@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from latentedit.cuda_ops import haar_cells
 from latentedit.errors import LatentError, ModelError
 from latentedit.models.network_file import load_network, save_network
 from latentedit.networks.mobilestylegan import MobileStyleGANConfig, MobileStyleGANGenerator
 from latentedit.networks.small_heads import SmallHeads, SmallHeadsConfig
-from latentedit.training.encoding.heads import HeadsTrainer, HeadsTrainingConfig, clipped_error
+from latentedit.training.encoding.heads import FeatureStore, HeadsTrainer, HeadsTrainingConfig, clipped_error
+from latentedit.training.encoding.least_squares import LeastSquares, coefficients
 from latentedit.training.encoding.pairs import Pairs, PairsConfig, render_shards
 
 CHANNELS = (32, 32, 32, 16)
@@ -75,19 +77,47 @@ def test_later_rows_are_seen(heads: SmallHeads) -> None:
 def test_training_makes_the_pictures_alike(
     generator: MobileStyleGANGenerator, heads: SmallHeads, tmp_path: Path
 ) -> None:
+    synthesis = generator.synthesis
     list(render_shards(generator, tmp_path, 3, PairsConfig(size=32, shard_size=16, mixed=0.5)))
     pairs = Pairs(tmp_path, num_ws=10)
-    config = HeadsTrainingConfig(batch_size=4, learning_rate=2e-3, warmup=5, bf16=False)
-    trainer = HeadsTrainer(heads, generator.synthesis, config)  # type: ignore[arg-type]
+    config = HeadsTrainingConfig(batch_size=4, part=1.0, first=4, learning_rate=2e-3, warmup=5, bf16=False)
+    trainer = HeadsTrainer(heads, synthesis, config)  # type: ignore[arg-type]
     trainer.start(pairs, 16)
-    figures = [float(step["db32"]) for step in trainer.run(pairs, 40, path=tmp_path / "heads.pt")]
-    assert sum(figures[-8:]) > sum(figures[:8]) + 8 * 0.5
-    again = HeadsTrainer(SmallHeads(heads.config), generator.synthesis, config)  # type: ignore[arg-type]
+    store = FeatureStore(tmp_path / "features", synthesis, pairs, (16, 32), 12)  # type: ignore[arg-type]
+    figures = [float(step["db32"]) for step in trainer.run(store, 60, path=tmp_path / "heads.pt")]
+    assert store.done == 12
+    assert sum(figures[-8:]) > sum(figures[:8]) + 8 * 0.3
+    again = HeadsTrainer(SmallHeads(heads.config), synthesis, config)  # type: ignore[arg-type]
     again.load(tmp_path / "heads.pt")
-    assert again.step == 40
-    ws = pairs.latents([0])
-    features = generator.synthesis.features(ws, 16)  # type: ignore[attr-defined]
-    assert torch.equal(again.average(features, ws, 32), trainer.average(features, ws, 32))
+    assert again.step == 60
+    features = synthesis.features(pairs.latents([0]), 16)  # type: ignore[attr-defined]
+    assert torch.equal(
+        again.average(features, pairs.latents([0]), 32), trainer.average(features, pairs.latents([0]), 32)
+    )
+
+
+def test_stored_features_are_the_generators(generator: MobileStyleGANGenerator, tmp_path: Path) -> None:
+    list(render_shards(generator, tmp_path, 3, PairsConfig(size=32, shard_size=4)))
+    pairs = Pairs(tmp_path, num_ws=10)
+    store = FeatureStore(tmp_path / "features", generator.synthesis, pairs, (32,), 2)  # type: ignore[arg-type]
+    assert [store.more() for _ in range(3)] == [True, True, False]
+    features = generator.synthesis.features(pairs.latents([1]), 16)  # type: ignore[attr-defined]
+    assert torch.allclose(store.part(32, 1, 2, 4, 8), features[:, :, 2:10, 4:12], rtol=0.05, atol=0.05)
+    again = FeatureStore(tmp_path / "features", generator.synthesis, pairs, (32,), 2)  # type: ignore[arg-type]
+    assert again.done == 2
+
+
+def test_least_squares_find_the_weights_that_made_a_picture() -> None:
+    torch.manual_seed(0)
+    coarse, fine = torch.randn(5, 6, 6), torch.randn(3, 12, 12)
+    bands, shared = torch.randn(8, 5), torch.randn(2, 3)
+    picture = haar_cells(torch.einsum("bc,chw->bhw", bands, coarse)[None])[0]
+    picture = picture + torch.einsum("cm,mhw->chw", shared, fine)
+    squares = LeastSquares()
+    squares.add(coarse, coefficients(fine[None])[0], coefficients(picture[None])[0])
+    found = squares.solve(ridge=1e-12)
+    assert torch.allclose(found[0], bands, atol=1e-4)
+    assert torch.allclose(found[1], shared, atol=1e-4)
 
 
 def test_what_bytes_do_not_tell_is_no_error() -> None:
