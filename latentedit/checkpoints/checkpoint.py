@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from latentedit.checkpoints.pickles.allowed import ArrayStub, TensorStub
+from latentedit.checkpoints.pickles.arrays import ArrayStub, TensorStub
 from latentedit.errors import ModelError
 from latentedit.networks.assembly import assemble, assemble_generator
 from latentedit.networks.protocols import StyleEncoder, StyleGenerator

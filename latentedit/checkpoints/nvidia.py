@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from latentedit.checkpoints.checkpoint import Checkpoint, Part, State, TensorReader, not_understood
-from latentedit.checkpoints.pickles.machine import Record
+from latentedit.checkpoints.pickles.stand_ins import Record
 from latentedit.checkpoints.stylegan2_config import stylegan2_config
 from latentedit.networks.config_json import config_from_dict
 

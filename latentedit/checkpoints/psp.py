@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from latentedit.checkpoints.checkpoint import Checkpoint, Part, State, TensorReader, not_understood
-from latentedit.checkpoints.pickles.machine import Record
+from latentedit.checkpoints.pickles.stand_ins import Record
 from latentedit.checkpoints.rosinality import from_rosinality
 from latentedit.networks.psp_encoder import PspEncoderConfig
 

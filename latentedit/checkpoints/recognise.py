@@ -14,8 +14,8 @@ import torch
 
 from latentedit.checkpoints.checkpoint import Checkpoint, Part, State, TensorReader, not_understood
 from latentedit.checkpoints.nvidia import is_module, read_nvidia
-from latentedit.checkpoints.pickles.allowed import ArrayStub, TensorStub
 from latentedit.checkpoints.pickles.archive import LEGACY_MAGIC, read_archive, read_pickle
+from latentedit.checkpoints.pickles.arrays import ArrayStub, TensorStub
 from latentedit.checkpoints.psp import is_psp, read_psp
 from latentedit.checkpoints.rosinality import from_rosinality, is_rosinality
 from latentedit.checkpoints.stylegan2_config import stylegan2_config

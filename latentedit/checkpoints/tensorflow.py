@@ -12,7 +12,7 @@ import torch
 
 from latentedit.checkpoints.checkpoint import Checkpoint, Part, State, TensorReader, not_understood
 from latentedit.checkpoints.pickles.allowed import NETWORK
-from latentedit.checkpoints.pickles.machine import Record
+from latentedit.checkpoints.pickles.stand_ins import Record
 from latentedit.checkpoints.stylegan2_config import stylegan2_config
 
 MAX_COMPONENTS = 16

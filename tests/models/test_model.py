@@ -14,7 +14,7 @@ from latentedit.errors import ModelError
 from latentedit.faces import CropTemplate
 from latentedit.files import read_metadata
 from latentedit.models import Model, load_generator, load_model, load_network, save_model, save_network
-from latentedit.models.model import verify_folder
+from latentedit.models.folder import verify_folder
 from latentedit.networks import (
     Discriminator,
     DiscriminatorConfig,
