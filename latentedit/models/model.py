@@ -64,15 +64,15 @@ class Model:
         cls, source: str | os.PathLike[str] | None = None, *, device: str | torch.device = "cpu"
     ) -> Model:
         """What `load_model` loads: a name, a model folder, or a checkpoint of any kind; None is the default model."""
-        from latentedit.models import load_model
+        from latentedit import models
 
-        return load_model(source, device=device)
+        return models.load_model(source, device=device)
 
     def save_pretrained(self, folder: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32) -> Model:
         """Write the model as a folder, as `save_model` does, and return what loads from it."""
-        from latentedit.models import save_model
+        from latentedit import models
 
-        return save_model(folder, self, dtype=dtype)
+        return models.save_model(folder, self, dtype=dtype)
 
     @property
     def resolution(self) -> int:
