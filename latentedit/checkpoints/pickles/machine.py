@@ -131,7 +131,9 @@ class PickleMachine(PickleStack):
             if target.state is not None:
                 raise unsafe(self.origin, f"a second state for {target.kind}")
             target.state = state
-        elif not (isinstance(target, AttributeDict) and isinstance(state, dict)):
+        elif isinstance(target, AttributeDict) and isinstance(state, dict):
+            target.attributes = state
+        else:
             raise unsafe(
                 self.origin, f"a state for a {target if isinstance(target, Global) else type(target).__name__}"
             )

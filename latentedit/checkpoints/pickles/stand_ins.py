@@ -48,7 +48,11 @@ class Buildable:
 
 
 class AttributeDict(dict[Any, Any]):
-    """Stand-in for dict subclasses; their instance attributes (such as ``_metadata``) are dropped."""
+    """Stand-in for dict subclasses; their instance attributes (such as ``_metadata``) are plain ``attributes``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attributes: dict[Any, Any] = {}
 
 
 def unsafe(origin: str, wish: str) -> UnsafeCheckpointError:
