@@ -145,6 +145,18 @@ def slerp(a: Tensor, b: Tensor, t: float | Tensor) -> Tensor:
     return torch.where(flat, lerp(a, b, t), unit * lerp(length_a, length_b, t))
 
 
+def matched_rows(rows: Tensor, count: int) -> Tensor:
+    """``rows`` [..., L, D] of style layers for a generator of ``count`` layers that shares its W, [..., count, D].
+
+    Such generators number their rows alike from 4 px on: rows of resolutions that are not there fall away, and the last
+    row stands for those that are missing.
+    """
+    have = rows.shape[-2]
+    if have >= count:
+        return rows[..., :count, :]
+    return torch.cat([rows, rows[..., -1:, :].expand(*rows.shape[:-2], count - have, -1)], dim=-2)
+
+
 def save_ws(path: str | os.PathLike[str], ws: Tensor) -> None:
     """Write ``ws`` [N, num_ws, w_dim] as ``.npz`` with the key ``w``: stylegan2-ada's ``projected_w.npz``.
 

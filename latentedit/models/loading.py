@@ -158,7 +158,11 @@ def _from_file(path: Path, device: str | torch.device) -> Model:
     generator = checkpoint.build_generator(origin).to(device)
 
     def encoder() -> StyleEncoder | None:
-        built = checkpoint.build_encoder(origin)
+        try:
+            built = checkpoint.build_encoder(origin)
+        except ModelError as error:
+            warnings.warn(f"{origin}: the encoder was left out: {error}", stacklevel=2)
+            return None
         if isinstance(built, PspEncoder) and built.iterative:
             _render_average(built.to(device), generator)
         return None if built is None else built.to(device)
