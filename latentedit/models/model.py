@@ -25,7 +25,7 @@ _REMEDY = {
 }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """A generator with its companions, as `load_model` returns it.
 
@@ -58,6 +58,9 @@ class Model:
             object.__setattr__(self, "fingerprint", fingerprint(self.generator))
         if not self.mapping_fingerprint:
             object.__setattr__(self, "mapping_fingerprint", mapping_fingerprint(self.generator.mapping))
+
+    def __repr__(self) -> str:
+        return f"Model({self.name!r}, {type(self.generator).__name__}, {self.resolution} px, {self.fingerprint})"
 
     @classmethod
     def from_pretrained(

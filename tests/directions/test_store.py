@@ -26,8 +26,6 @@ def owner(tmp_path: Path) -> SimpleNamespace:
     save_directions({"age": Direction("age", torch.tensor([1.0, 0, 0, 0]), fingerprint="f")}, own)
     (came / ".half-written.safetensors").write_bytes(b"")
     return SimpleNamespace(
-        mapping_fingerprint="m",
-        mapping_fingerprint="m",
         name="toy",
         fingerprint="f",
         direction_folders=(own, came),

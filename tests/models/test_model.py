@@ -11,7 +11,8 @@ from small_models import CONFIG
 
 from latentedit.directions import Direction, list_directions
 from latentedit.errors import FingerprintError, ModelError
-from latentedit.models import Model
+from latentedit.models import Model, data_folder
+from latentedit.models.parts import Deferred
 from latentedit.networks import Generator
 
 
@@ -23,7 +24,7 @@ def test_missing_part_names_the_remedy(model: Model) -> None:
 
 def test_users_own_directions_come_first(model: Model, tmp_path: Path) -> None:
     own = model.user_directions
-    assert own == tmp_path / "home" / "directions" / model.fingerprint
+    assert own == data_folder() / "directions" / model.fingerprint
     assert model.direction_folders == ()
     own.mkdir(parents=True)
     shipped = replace(model, directions=tmp_path)
@@ -45,6 +46,11 @@ def test_from_pretrained_reads_what_save_pretrained_wrote(model: Model, tmp_path
     assert Model.from_pretrained().name == Model.from_pretrained("faces64").name == "faces64"
     with pytest.raises(ModelError, match="There is no model 'nobody'"):
         Model.from_pretrained("nobody")
+
+
+def test_showing_a_model_builds_nothing(model: Model) -> None:
+    shown = repr(replace(model, encoder=Deferred(lambda: 1 // 0)))
+    assert shown == f"Model('tiny', Generator, 16 px, {model.fingerprint})"
 
 
 def test_a_missing_part_says_why_it_was_left_out(model: Model) -> None:
