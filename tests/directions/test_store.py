@@ -28,6 +28,7 @@ def owner(tmp_path: Path) -> SimpleNamespace:
     return SimpleNamespace(
         name="toy",
         fingerprint="f",
+        mapping_fingerprint="m",
         direction_folders=(own, came),
         directions=came,
         user_directions=own,
