@@ -146,14 +146,15 @@ class Code:
         made for (`departure`). ``advance`` is called with the number of images after each batch.
         """
         here = self.to(next(generator.parameters()).device)
-        images = [torch.zeros(0, 3, generator.resolution, generator.resolution, device=here.ws.device)]
+        images = []
         step = 1 if self.refined else batch
         for first in range(0, len(self), step):
             part = here.take(range(first, min(first + step, len(self))))
             images.append(part._refined(generator) if part.refined else part._plain(generator, part.ws))
             if advance is not None:
                 advance(len(part))
-        return torch.cat(images)
+        size = generator.resolution
+        return torch.cat(images) if images else torch.zeros(0, 3, size, size, device=here.ws.device)
 
     def _plain(self, generator: StyleGenerator, ws: Tensor) -> Tensor:
         return generator.synthesis(ws, noise_mode="const", noise=self.noise or None).float()
