@@ -17,10 +17,11 @@ from _common import perception_losses, report
 
 from latentedit.errors import LatentEditError
 from latentedit.models import load_model, save_model
-from latentedit.networks import Encoder, EncoderConfig
-from latentedit.training.data import FaceCrops
+from latentedit.networks import Encoder
+from latentedit.training.data.crops import FaceCrops
 from latentedit.training.encoder import EncoderTrainer, EncoderTrainingConfig
 from latentedit.training.face_teacher import DlibFaceNetwork
+from latentedit.training.generator.recipes import encoder_for
 from latentedit.training.state import MetricsFile
 
 
@@ -54,9 +55,7 @@ def main(
         size = loaded.resolution
         encoder = None if fresh else loaded.encoder
         if encoder is None:
-            widths = (32, 64, 128, 192, 256, 256, 256, 256, 256)[: size.bit_length() - 2]
-            config = EncoderConfig(size, loaded.generator.num_ws, loaded.generator.w_dim, widths)
-            encoder = Encoder(config).to(device)
+            encoder = Encoder(encoder_for(loaded.generator, blocks=1)).to(device)
             encoder.w_avg.copy_(loaded.generator.mapping.w_avg)
         settings = EncoderTrainingConfig(batch_size=batch)
         teacher = DlibFaceNetwork(dtype=torch.bfloat16).to(device)

@@ -8,20 +8,27 @@ Shen and Zhou 2021 ("Closed-Form Factorization of Latent Semantics in GANs"), eq
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from latentedit.directions.direction import Direction
-from latentedit.directions.fitting.fit import as_w
+from latentedit.directions.fitting.fit import as_w, fingerprint_of
 from latentedit.errors import DirectionError
 from latentedit.latents import layer_indices
 
+if TYPE_CHECKING:
+    from latentedit.networks import Generator
+
 
 def discover_components(
-    ws: Tensor | np.ndarray, count: int = 10, *, generator: Any = None, layers: str | Sequence[int] | None = None
+    ws: Tensor | np.ndarray,
+    count: int = 10,
+    *,
+    generator: Generator | None = None,
+    layers: str | Sequence[int] | None = None,
 ) -> list[Direction]:
     """The ``count`` strongest principal components of ``ws`` [N, L, w_dim] or [N, w_dim], named ``pc0``, ``pc1``, ...
 
@@ -45,7 +52,9 @@ def discover_components(
     ]
 
 
-def discover_weights(generator: Any, count: int = 10, *, layers: str | Sequence[int] | None = None) -> list[Direction]:
+def discover_weights(
+    generator: Generator, count: int = 10, *, layers: str | Sequence[int] | None = None
+) -> list[Direction]:
     """The ``count`` directions of w that change the styles of ``layers`` most, named ``sefa0``, ``sefa1``, ...
 
     Raises:
@@ -71,7 +80,7 @@ def discover_weights(generator: Any, count: int = 10, *, layers: str | Sequence[
     ]  # fmt: skip
 
 
-def _style_weights(generator: Any) -> Iterator[tuple[int, Tensor]]:
+def _style_weights(generator: Generator) -> Iterator[tuple[int, Tensor]]:
     """Resolution and affine weight [C, w_dim] of the style layers (not of toRGB, which only colours)."""
     for name, weight in generator.synthesis.named_parameters():
         parts = name.split(".")
@@ -82,14 +91,12 @@ def _style_weights(generator: Any) -> Iterator[tuple[int, Tensor]]:
 def _found(
     name: str,
     normal: np.ndarray,
-    generator: Any,
+    generator: Generator | None,
     layers: str | Sequence[int] | None,
     mean: np.ndarray,
     method: str,
     share: float,
 ) -> Direction:
-    from latentedit.directions.fitting.fit import fingerprint_of
-
     # The sign of an eigenvector is arbitrary; the largest entry is made positive so that results are reproducible.
     normal = normal * np.sign(normal[np.abs(normal).argmax()])
     acting = None
