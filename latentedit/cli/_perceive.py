@@ -25,10 +25,10 @@ def load_perception(model: str | None, device: str) -> PerceptionNetwork:
 
 
 def find_faces(network: PerceptionNetwork, photo: Path, face: int | str) -> list[AlignedFace]:
-    """The faces of ``photo`` ("all", or one by number), cut by the template that ``network`` was trained with."""
+    """The faces of ``photo`` ("all", or one by number), cut so that ``network`` sees all that it reads."""
     from latentedit.faces import CropTemplate, align_photo
 
-    template = CropTemplate(network.config.template_scale, network.config.template_shift)
+    template = CropTemplate(*network.template)
     found = align_photo(photo, template, _SIZE, face=face)  # pyright: ignore[reportArgumentType]
     return found if isinstance(found, list) else [found]
 
@@ -39,6 +39,6 @@ def perceive(network: PerceptionNetwork, faces: Sequence[AlignedFace]) -> Percep
 
     from latentedit.images import to_tensor
 
-    own = network.for_template(network.config.template_scale, network.config.template_shift)
+    own = network.for_template(*network.template)
     with torch.no_grad():
         return own.perceive(to_tensor([face.crop for face in faces]).to(next(network.parameters()).device))

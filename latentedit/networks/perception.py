@@ -343,6 +343,14 @@ def _unit(x: Tensor) -> Tensor:
     return x * (x.square().sum(dim=1, keepdim=True) + 1e-10).rsqrt()
 
 
+def extend(network: PerceptionNetwork, view: WideView) -> PerceptionNetwork:
+    """A copy of ``network`` that reads the attributes of ``view`` through it; ``network`` has none yet or loses it."""
+    result = PerceptionNetwork(replace(network.config, wide=view.config))
+    own = {name: value for name, value in network.state_dict().items() if not name.startswith("wide.")}
+    result.load_state_dict(own | {f"wide.{name}": value for name, value in view.state_dict().items()})
+    return result.eval().requires_grad_(False)
+
+
 def fold(network: PerceptionNetwork, attributes: tuple[str, ...] | None = None) -> PerceptionNetwork:
     """A copy for inference: batch normalisation merged into the convolutions, only ``attributes`` kept (None: all)."""
     source = network.config

@@ -27,8 +27,8 @@ class WideConfig:
     attributes: tuple[str, ...]
     size: int = 96
     taps: tuple[int, int] = (4, 10)
-    hidden: int = 96
-    dropout: float = 0.2
+    hidden: int = 192
+    dropout: float = 0.4
     template_scale: float = 1.0
     template_shift: float = 0.0
 

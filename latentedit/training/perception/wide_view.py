@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from latentedit.networks.perception import ATTRIBUTES
 from latentedit.networks.wide_view import WideConfig, WideView
 from latentedit.training.data.labels import FaceTable
-from latentedit.training.imagenet import load_imagenet
 from latentedit.training.perception.augment import AugmentConfig, augment
 from latentedit.training.perception.finish import platt
 
@@ -59,30 +58,28 @@ class Features:
 
 
 def train_wide_view(
+    view: WideView,
     table: FaceTable,
-    network: WideConfig,
     config: WideTrainingConfig | None = None,
     *,
     taught: tuple[str, ...] = tuple(name for name in ATTRIBUTES if name != "mask"),
     progress: Callable[[int], None] | None = None,
-) -> WideView:
-    """A calibrated wide view, trained on the training crops of ``table``; the trunk stays as ImageNet left it.
+) -> None:
+    """Train and calibrate the head of ``view`` on ``table``, in place; its trunk stays as it is.
 
-    The hidden units learn all attributes ``taught``, of which only those of ``network`` are kept: more to explain
-    leaves less to chance. ``progress`` is called with the number of crops whose features were computed.
+    The hidden units learn all attributes ``taught``, of which only those of ``view`` are kept: more to explain leaves
+    less to chance. ``progress`` is called with the number of crops whose features were computed.
     """
     config = config or WideTrainingConfig()
     torch.manual_seed(config.seed)
-    view = WideView(network).eval().requires_grad_(False)
-    load_imagenet(view.trunk)
-    names = tuple(dict.fromkeys((*network.attributes, *taught)))
+    view.eval().requires_grad_(False)
+    names = tuple(dict.fromkeys((*view.config.attributes, *taught)))
     data = compute_features(view, table, "train", names, config, progress)
     mean, deviation = data.x.mean((0, 1)), data.x.std((0, 1)) + 1e-3
     scaled = Features((data.x - mean) / deviation, data.labels)
-    hidden, head = _train_head(scaled, network, len(names), config)
+    hidden, head = _train_head(scaled, view.config, len(names), config)
     _put(view, hidden, head, mean, deviation)
     calibrate_wide_view(view, table)
-    return view
 
 
 @torch.no_grad()
