@@ -22,14 +22,14 @@ from pathlib import Path
 
 import click
 import torch
-from _common import perception_losses, report, save_grid
+from _common import of_class, perception_losses, report, save_grid
 
 from latentedit.errors import LatentEditError
 from latentedit.evaluation.generator import measure_samples
 from latentedit.faces.dataset import TIGHT
 from latentedit.latents import seed_z
 from latentedit.models import load_model
-from latentedit.networks import DiscriminatorConfig, GeneratorConfig
+from latentedit.networks import DiscriminatorConfig, Encoder, Generator, GeneratorConfig, PerceptionNetwork
 from latentedit.training.data.crops import FaceCrops
 from latentedit.training.face_teacher import DlibFaceNetwork
 from latentedit.training.generator.adversarial import AdversarialTrainer
@@ -166,7 +166,8 @@ def adversarial_command(
     settings = recipe(size, batch, processes=fabric.world_size, accumulate=accumulate).slowed(rates)
     if gamma is not None:
         settings = replace(settings, r1_gamma=gamma)
-    perception_network = load_model(_model(perception), device=fabric.device).require("perception")
+    judge = load_model(_model(perception), device=fabric.device)
+    perception_network = of_class(judge.require("perception"), PerceptionNetwork)
     perceive = None
     if not plain:
         perceive = perception_losses(perception_network, DlibFaceNetwork(dtype=torch.bfloat16).to(fabric.device))
@@ -241,13 +242,13 @@ def grow(run: Path, grown: Path) -> None:
 def tune(model: str, run: Path, judge_base: int) -> None:
     """Set up RUN to go on training the generator of MODEL on your own faces."""
     loaded = load_model(_model(model))
-    encoder = loaded.require("encoder")
+    generator, encoder = of_class(loaded.generator, Generator), of_class(loaded.require("encoder"), Encoder)
     judge = DiscriminatorConfig(
-        resolution=loaded.resolution, channel_base=judge_base, channel_max=loaded.generator.config.channel_max
+        resolution=loaded.resolution, channel_base=judge_base, channel_max=generator.config.channel_max
     )
-    config = RunConfig(run, loaded.generator.config, encoder.config, judge)
+    config = RunConfig(run, generator.config, encoder.config, judge)
     save_run(config)
-    save_start(config, Networks(loaded.generator, encoder))
+    save_start(config, Networks(generator, encoder))
 
 
 @main.command()
@@ -271,7 +272,12 @@ def export(run: Path, model: Path, name: str | None, perception: str, card: Path
     judge = load_model(_model(perception))
     text = card.read_text(encoding="utf-8") if card else None
     made = export_model(
-        run, model, name=name or model.name, template=TIGHT, perception=judge.require("perception"), card=text
+        run,
+        model,
+        name=name or model.name,
+        template=TIGHT,
+        perception=of_class(judge.require("perception"), PerceptionNetwork),
+        card=text,
     )
     click.echo(f"{model}: generator {made.fingerprint}")
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from latentedit.faces import AlignedFace
-    from latentedit.networks.perception import Perception, PerceptionNetwork
+    from latentedit.networks import FacePerception, Perception
 
 _SIZE = 128
 
 
-def load_perception(model: str | None, device: str) -> PerceptionNetwork:
+def load_perception(model: str | None, device: str) -> FacePerception:
     """The perception network of ``model``.
 
     Raises:
@@ -24,7 +24,7 @@ def load_perception(model: str | None, device: str) -> PerceptionNetwork:
     return load_model(model, device=device).require("perception")
 
 
-def find_faces(network: PerceptionNetwork, photo: Path, face: int | str) -> list[AlignedFace]:
+def find_faces(network: FacePerception, photo: Path, face: int | str) -> list[AlignedFace]:
     """The faces of ``photo`` ("all", or one by number), cut so that ``network`` sees all that it reads."""
     from latentedit.faces import CropTemplate, align_photo
 
@@ -33,7 +33,7 @@ def find_faces(network: PerceptionNetwork, photo: Path, face: int | str) -> list
     return found if isinstance(found, list) else [found]
 
 
-def perceive(network: PerceptionNetwork, faces: Sequence[AlignedFace]) -> Perception:
+def perceive(network: FacePerception, faces: Sequence[AlignedFace]) -> Perception:
     """What ``network`` sees in ``faces``, without gradients; its crop is the template's whatever the model's is."""
     import torch
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from latentedit.attributes import find
 from latentedit.cli._common import PHOTO, Command, device_option, face_option, model_option
-
-if TYPE_CHECKING:
-    from latentedit.networks.perception import PerceptionNetwork
 
 _FIXED = "*"
 """Marks what is seen but cannot be edited."""
@@ -37,7 +34,7 @@ def command(photos: tuple[Path, ...], face: int | str, as_json: bool, model: str
     from latentedit.models import load_model
 
     owner = load_model(model, device=device)
-    network: PerceptionNetwork = owner.require("perception")
+    network = owner.require("perception")
     known = list_directions(owner)
     findings: list[dict[str, Any]] = []
     for photo in photos:

@@ -102,9 +102,9 @@ def command(attributes: tuple[str, ...], model: str | None, device: str, **optio
     names = _names(attributes)
     _check_output(options["output"], names)
     labelled = _labelled(owner, names, options)
-    owner.require("perception")
+    perception = owner.require("perception")
     with progress("measuring") as bar:
-        probe = Probe(owner.generator, owner.perception, progress=bar.advance)
+        probe = Probe(owner.generator, perception, progress=bar.advance)
         done = fit_attributes(probe, labelled, names, config=_config(options), report=lambda text: click.echo(text))
     _save(done, options["output"], owner)
 
@@ -183,10 +183,10 @@ def _sampled(owner: Model, names: list[str], options: dict[str, Any]) -> Labelle
 
 
 def _cache(owner: Model, config: SampleConfig) -> Path:
+    from latentedit.directions.fitting.labelled import judge_of
     from latentedit.models import data_folder
-    from latentedit.networks import fingerprint
 
-    judge = fingerprint(owner.require("perception"))[:8]
+    judge = judge_of(owner.require("perception"))[:8]
     return data_folder() / "labelled" / f"{owner.fingerprint}-{judge}-psi{config.psi:g}-seed{config.seed}"
 
 

@@ -185,10 +185,12 @@ def _amounts(
     if len(ws) == 0:
         return None, None
 
+    wanted: dict[str, Any] = {key: amount}
+
     def asked(verify: bool) -> Amounts:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OutOfRangeWarning)
-            edited = edit(ws, model=model, directions={key: direction}, verify=verify, **{key: amount})
+            edited = edit(ws, model=model, directions={key: direction}, verify=verify, **wanted)
         return _came_to(probe, direction, amount, key, ws, edited.ws)
 
     return asked(verify=False), asked(verify=True)

@@ -22,7 +22,7 @@ from latentedit.errors import DirectionError, LatentError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from latentedit.networks import Generator
+    from latentedit.networks import StyleGenerator
 
 __all__ = ["FitConfig", "fit_direction"]
 
@@ -33,7 +33,7 @@ def fit_direction(
     *,
     name: str,
     unit: str | None = None,
-    generator: Generator | str | None = None,
+    generator: StyleGenerator | str | None = None,
     config: FitConfig | None = None,
 ) -> Direction:
     """Fit the direction that separates ``ws`` by ``labels``.
@@ -173,7 +173,7 @@ def _calibrate(
         return None  # labels unrelated to the latents: the accuracy says so
 
 
-def fingerprint_of(generator: Generator | str | None) -> str | None:
+def fingerprint_of(generator: StyleGenerator | str | None) -> str | None:
     """The fingerprint of ``generator``, which may be one already; None for None."""
     if generator is None or isinstance(generator, str):
         return generator

@@ -25,7 +25,7 @@ from latentedit.files import atomic_path
 from latentedit.latents import seed_z
 
 if TYPE_CHECKING:
-    from latentedit.networks import Generator, PerceptionNetwork
+    from latentedit.networks import FacePerception, StyleGenerator
 
 SEEDS_PER_SET = 1_000_000
 _META = "labelled.json"
@@ -114,8 +114,8 @@ class LabelledLatents:
 
 
 def sample_labelled(
-    generator: Generator,
-    perception: PerceptionNetwork,
+    generator: StyleGenerator,
+    perception: FacePerception,
     config: SampleConfig,
     *,
     folder: str | os.PathLike[str] | None = None,
@@ -152,8 +152,8 @@ def sample_labelled(
 
 
 def label_latents(
-    generator: Generator,
-    perception: PerceptionNetwork,
+    generator: StyleGenerator,
+    perception: FacePerception,
     ws: torch.Tensor,
     *,
     batch: int = 32,
@@ -168,18 +168,25 @@ def label_latents(
     return LabelledLatents(as_w(ws), scores, probe.units, fingerprint(generator))
 
 
-def describe(generator: Generator, perception: PerceptionNetwork, config: SampleConfig) -> dict[str, Any]:
+def describe(generator: StyleGenerator, perception: FacePerception, config: SampleConfig) -> dict[str, Any]:
     """What decides the labelled latents: both networks, what light is measured, seed, truncation, size of a shard."""
     from latentedit.networks import fingerprint
 
     return {
         "generator": fingerprint(generator),
-        "perception": fingerprint(perception),
+        "perception": judge_of(perception),
         "light": list(LIGHT),
         "seed": config.seed,
         "psi": config.psi,
         "shard": config.shard,
     }
+
+
+def judge_of(perception: FacePerception) -> str:
+    """What identifies who labels: the fingerprint of a network, or the name of the class that stands for one."""
+    from latentedit.networks import fingerprint
+
+    return fingerprint(perception) if isinstance(perception, torch.nn.Module) else type(perception).__qualname__
 
 
 def _claim(folder: Path, identity: dict[str, Any]) -> None:
@@ -224,8 +231,8 @@ def _concatenate(parts: list[LabelledLatents]) -> LabelledLatents:
 
 @torch.no_grad()
 def _label(
-    generator: Generator,
-    perception: PerceptionNetwork,
+    generator: StyleGenerator,
+    perception: FacePerception,
     config: SampleConfig,
     first: int,
     last: int,
@@ -244,7 +251,7 @@ def _label(
     return LabelledLatents(np.concatenate(rows), scores, probe.units, fingerprint)
 
 
-def _classes(generator: Generator, seeds: list[int]) -> torch.Tensor | None:
+def _classes(generator: StyleGenerator, seeds: list[int]) -> torch.Tensor | None:
     """One-hot labels [N, c_dim] of a conditional generator, one class per seed in turn."""
     if generator.c_dim == 0:
         return None

@@ -19,7 +19,7 @@ from latentedit.directions.direction import Direction
 from latentedit.directions.fitting.light import LIGHT, light_scores
 
 if TYPE_CHECKING:
-    from latentedit.networks import Generator, Perception, PerceptionNetwork
+    from latentedit.networks import FacePerception, Perception, StyleGenerator
 
 
 class Probe:
@@ -31,8 +31,8 @@ class Probe:
 
     def __init__(
         self,
-        generator: Generator,
-        perception: PerceptionNetwork,
+        generator: StyleGenerator,
+        perception: FacePerception,
         *,
         batch: int = 32,
         progress: Callable[[int], None] | None = None,

@@ -20,13 +20,13 @@ from latentedit.errors import DirectionError, FingerprintError, LatentEditError
 
 if TYPE_CHECKING:
     from latentedit.directions.fitting.probe import Probe
-    from latentedit.networks import Generator
+    from latentedit.networks import StyleGenerator
 
 __all__ = ["import_directions"]
 
 
 def import_directions(
-    path: str | os.PathLike[str], generator: Generator, *, name: str | None = None, unit: str = "distance"
+    path: str | os.PathLike[str], generator: StyleGenerator, *, name: str | None = None, unit: str = "distance"
 ) -> dict[str, Direction]:
     """Read the directions in ``path`` as those of ``generator``; by name, none of them calibrated.
 
@@ -60,7 +60,7 @@ def identifier(text: str) -> str:
     return f"d_{plain}" if plain[0].isdigit() else plain
 
 
-def _own(path: str | os.PathLike[str], generator: Generator) -> Direction | None:
+def _own(path: str | os.PathLike[str], generator: StyleGenerator) -> Direction | None:
     """A file of latentedit's own, checked against the generator; None for everything else."""
     from latentedit.networks import fingerprint
 
@@ -75,7 +75,7 @@ def _own(path: str | os.PathLike[str], generator: Generator) -> Direction | None
 
 
 def _direction(
-    name: str, array: np.ndarray, generator: Generator, digest: str, unit: str, path: str | os.PathLike[str]
+    name: str, array: np.ndarray, generator: StyleGenerator, digest: str, unit: str, path: str | os.PathLike[str]
 ) -> Direction:
     rows = array[0] if array.ndim >= 2 and array.shape[0] == 1 else array
     rows = rows[0] if rows.ndim == 2 and rows.shape[0] == 1 else rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from latentedit.networks import EncoderConfig, Generator, GeneratorConfig
+from latentedit.networks import EncoderConfig, GeneratorConfig
 from latentedit.training.generator.ada import AugmentConfig
 
 LEAST_R1 = 0.5
@@ -111,7 +111,7 @@ def r1_weight(resolution: int, batch: int) -> float:
     return max(0.0002 * resolution**2 / batch, LEAST_R1)
 
 
-def encoder_for(generator: Generator | GeneratorConfig, *, blocks: int) -> EncoderConfig:
+def encoder_for(generator: GeneratorConfig, *, blocks: int) -> EncoderConfig:
     """An encoder into the latents of ``generator`` with ``blocks`` residual blocks at each size: none where photos are
     rebuilt through it while the generator is trained, one where it is trained alone."""
     widths = ENCODER_WIDTHS[: generator.resolution.bit_length() - 2]

@@ -10,8 +10,8 @@ import torch
 
 from latentedit.directions import Direction, ProcedureConfig, fit_attributes
 from latentedit.directions.fitting.labelled import LabelledLatents
-from latentedit.directions.fitting.moving import calibrate_by_moving
-from latentedit.directions.fitting.probe import Probe
+from latentedit.directions.fitting.moving import calibrate_by_moving, typical_step
+from latentedit.directions.fitting.probe import LeakageMeter, Probe
 from latentedit.errors import DirectionError
 
 
@@ -37,3 +37,14 @@ def test_scores_that_turn_back_far_out_are_left_out_of_the_calibration(probe, sa
     assert found.scores[0] >= 10
     assert found.scores[-1] <= 70
     assert found.slope == pytest.approx(8, rel=0.05)
+
+
+def test_a_typical_step_makes_half_the_range_or_a_spread_of_the_score(probe, samples, perception) -> None:
+    ws = probe.spread_ws(samples.w[:32])
+    meter = LeakageMeter(probe, ws, own="age", spreads={"age": 8.0})
+    step, leakage = typical_step(meter, Direction("age", perception.age, unit="years"), 0.5)
+    assert leakage.own >= 2
+    assert leakage.own == pytest.approx(2 * step * 8 / 8, rel=1e-3), "age rises by 8 per unit of distance"
+    assert step in (0.5, 0.5 * 1.75, 1.5, 0.5 * 4.5)
+    with pytest.raises(DirectionError, match="does not raise its score"):
+        typical_step(meter, Direction("age", -perception.age, unit="years"), 0.5)

@@ -10,8 +10,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from latentedit.evaluation.perception import bars, binary_figures, rank_correlation, ten_folds
-from latentedit.training import perception_calibrate
+from latentedit.training.perception import finish as finishing
 from latentedit.training.perception.finish import (
     best_threshold,
     pairs_of_persons,
@@ -74,36 +73,6 @@ def test_stranger_distances_are_those_of_different_named_persons() -> None:
     np.testing.assert_allclose(sorted(distances), [0, np.sqrt(2)], atol=1e-7)
 
 
-def test_binary_figures() -> None:
-    figures = binary_figures(np.array([0.9, 0.8, 0.4, 0.2, 0.1]), np.array([1, 0, 1, 0, 0]))
-    assert figures == pytest.approx({
-        "n": 5, "positive": 0.4, "accuracy": 0.6, "balanced": (1 / 2 + 2 / 3) / 2, "roc_area": 5 / 6,
-        "calibration_error": (0.1 + 0.8 + 0.6 + 0.2 + 0.1) / 5,
-    })  # fmt: skip
-
-
-def test_ten_folds_judges_by_thresholds_of_the_other_nine() -> None:
-    same = np.arange(100) % 2 == 0
-    assert ten_folds(np.where(same, 0.3, 0.8), same) == 1
-    rng = np.random.RandomState(0)
-    noise = rng.rand(100)
-    assert ten_folds(noise, same) < best_threshold(noise, same)[1]
-
-
-def test_rank_correlation_knows_order_only() -> None:
-    a = np.random.RandomState(0).rand(50)
-    assert rank_correlation(a, np.exp(5 * a)) == pytest.approx(1)
-    assert rank_correlation(a, -a) == pytest.approx(-1)
-
-
-def test_bars_say_met_missed_and_not_measured() -> None:
-    figures = {"age": {"all": {"mae": 7.0}}, "speed": {"ms_per_face": 3.0}, "identity": {}}
-    result = {bar["bar"].split(" ")[0]: bar["met"] for bar in bars(figures)}
-    assert result["age"] is False
-    assert result["ms"] is True
-    assert result["identity"] is None
-
-
 @dataclass
 class Crops:
     """Stands for a `FaceTable`: crops that are vectors of features, with their persons."""
@@ -123,9 +92,7 @@ def test_whitening_centres_identities_and_equalises_the_scatter_within_persons(m
     features = np.repeat(rng.randn(400, 4), 5, axis=0) + rng.randn(2000, 4) * within + 10
     table = Crops(torch.from_numpy(features).float(), persons)
     network = SimpleNamespace(identity_head=torch.nn.Linear(4, 4))
-    monkeypatch.setattr(
-        perception_calibrate, "predict", lambda network, table, rows: network.identity_head(table.features[rows])
-    )
+    monkeypatch.setattr(finishing, "predict", lambda network, table, rows: network.identity_head(table.features[rows]))
     whiten_identity(network, table, shrinkage=1e-6)  # type: ignore[arg-type]
     identity = network.identity_head(table.features).detach().double().numpy()
     np.testing.assert_allclose(identity.mean(axis=0), 0, atol=1e-4)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from latentedit.networks.perception import ATTRIBUTES
 from latentedit.networks.wide_view import WideConfig, WideView
 from latentedit.training.data.labels import FaceTable
+from latentedit.training.perception.finish import roc_area
 from latentedit.training.perception.wide_view import (
     WideTrainingConfig,
     compute_features,
@@ -20,13 +21,13 @@ from latentedit.training.perception.wide_view import (
 
 @pytest.fixture(scope="module")
 def table() -> FaceTable:
-    """240 pictures of a disc whose upper half is dark or light hair, covered by a hat in some."""
+    """240 pictures of dark or light hair, half of it covered by a hat in some."""
     rng = np.random.RandomState(0)
     count, size = 240, 32
     pictures = np.full((count, size, size, 3), 150, np.uint8)
     dark, hat = rng.rand(count) < 0.5, rng.rand(count) < 0.3
-    pictures[:, 4:14, 6:26] = np.where(dark, 30, 230)[:, None, None, None]
-    pictures[hat, 0:10] = (200, 30, 60)
+    pictures[:, 4:28, 6:26] = np.where(dark, 30, 230)[:, None, None, None]
+    pictures[hat, 0:14] = (200, 30, 60)
     pictures = np.clip(pictures + rng.randint(-12, 13, pictures.shape), 0, 255).astype(np.uint8)
     attributes = np.full((count, len(ATTRIBUTES)), np.nan, np.float32)
     attributes[:, ATTRIBUTES.index("black_hair")] = dark
@@ -44,17 +45,17 @@ def table() -> FaceTable:
 
 def test_it_learns_what_the_crops_show_and_leaves_the_trunk_alone(table: FaceTable) -> None:
     torch.manual_seed(0)
-    view = WideView(WideConfig(("black_hair", "hat"), size=32, hidden=16))
+    view = WideView(WideConfig(("black_hair", "hat"), size=32, hidden=16, dropout=0.0))
     trunk = {name: value.clone() for name, value in view.trunk.state_dict().items()}
     seen: list[int] = []
-    config = WideTrainingConfig(passes=60, batch=32)
+    config = WideTrainingConfig(passes=150, batch=32, weight_decay=0.01, feature_dropout=0.0)
     train_wide_view(view, table, config, taught=("black_hair", "hat"), progress=seen.append)
     assert sum(seen) == 2 * 120
     assert all(torch.equal(value, trunk[name]) for name, value in view.trunk.state_dict().items())
     rows, labels = labelled_rows(table, "held", ("black_hair", "hat"))
-    said = view.log_odds(table.images(rows).float() / 127.5 - 1) > 0
-    right = (said.numpy() == (labels > 0.5)).mean(0)
-    assert (right > 0.9).all(), right
+    said = view.log_odds(table.images(rows).float() / 127.5 - 1).numpy()
+    areas = [roc_area(said[:, index], labels[:, index]) for index in range(2)]
+    assert min(areas) > 0.97, areas
 
 
 def test_features_without_augmentation_are_the_views_own(table: FaceTable) -> None:
