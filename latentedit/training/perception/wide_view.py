@@ -124,7 +124,9 @@ def _resized(images: Tensor, size: int) -> Tensor:
     return F.interpolate(images.float() / 127.5 - 1, (size, size), mode="bilinear", antialias=True)
 
 
-def _train_head(data: Features, network: WideConfig, count: int, config: WideTrainingConfig) -> tuple[nn.Linear, nn.Linear]:
+def _train_head(
+    data: Features, network: WideConfig, count: int, config: WideTrainingConfig
+) -> tuple[nn.Linear, nn.Linear]:
     hidden, head = nn.Linear(data.x.shape[2], network.hidden), nn.Linear(network.hidden, count)
     model = nn.Sequential(
         nn.Dropout(config.feature_dropout), hidden, nn.ReLU(), nn.Dropout(network.dropout), head
