@@ -102,8 +102,8 @@ def _kernels() -> Iterator[Check]:
 
 
 def _model() -> Iterator[Check]:
+    from latentedit.models.folder import PARTS, read_manifest, verify_folder
     from latentedit.models.locations import embedded_folder, models_folder, shipped_directions
-    from latentedit.models.model import PARTS, read_manifest, verify_folder
 
     folder = embedded_folder()
     reinstall = "Reinstall latentedit: the model is part of the package."

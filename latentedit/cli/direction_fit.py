@@ -196,6 +196,6 @@ def _save(done: dict[str, Direction], output: Path | None, owner: Model) -> None
     if output is not None and output.suffix == ".safetensors":
         paths = {name: direction.save(output) for name, direction in done.items()}
     else:
-        paths = save_directions(done, output or owner.user_directions)
+        paths = save_directions(done, output or owner.user_directions, model=owner)
     for path in paths.values():
         click.echo(f"wrote {path}")

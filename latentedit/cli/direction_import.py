@@ -66,7 +66,7 @@ def command(
     if output is not None and output.suffix == ".safetensors":
         paths = {key: value.save(output) for key, value in found.items()}
     else:
-        paths = save_directions(found, output or owner.user_directions)
+        paths = save_directions(found, output or owner.user_directions, model=owner)
     for key, path in paths.items():
         calibrated = "calibrated in " + found[key].unit if found[key].calibration else "not calibrated"
         click.echo(f"wrote {path} ({calibrated})")

@@ -25,7 +25,7 @@ def command(model: str | None) -> None:
     for name, path in known.items():
         try:
             direction = from_file(path)
-            direction.check(owner.fingerprint)
+            direction.check(owner.fingerprint, owner.mapping_fingerprint)
         except LatentEditError as error:
             rows.append((name, "unusable:", error.problem, "", "", ""))
             continue
