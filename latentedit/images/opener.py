@@ -6,7 +6,6 @@ limit decides, so the formats that Pillow has registered are asked directly.
 
 from __future__ import annotations
 
-import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import IO
 from PIL import Image
 
 from latentedit.errors import ImageError, MissingExtraError
+from latentedit.files import is_special
 
 _HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _AVIF = (b"avif", b"avis")
@@ -49,7 +49,7 @@ def open_image(file: Path | IO[bytes], name: str) -> Iterator[Image.Image]:
 
 def _stream(file: Path, name: str) -> IO[bytes]:
     try:
-        if not (file.is_dir() or stat.S_ISREG(file.stat().st_mode)):
+        if is_special(file):
             raise ImageError(f"{name} is a pipe or a device, no file.", "Save the photo into a file first.")
         return file.open("rb")
     except FileNotFoundError as error:
