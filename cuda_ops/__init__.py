@@ -12,6 +12,7 @@ from latentedit.cuda_ops.fused import Chain, chained_conv, products_pay, styled_
 from latentedit.cuda_ops.image_branch import to_image, upsample_add
 from latentedit.cuda_ops.native import BackendReport, backend_report, reference_only
 from latentedit.cuda_ops.resample import downsample2d, filter2d, upfirdn2d, upsample2d
+from latentedit.cuda_ops.wavelet_reference import haar_cells, pointwise_lrelu, styled_depthwise
 from latentedit.cuda_ops.weights import forget_prepared
 
 __all__ = [
@@ -24,10 +25,13 @@ __all__ = [
     "filter2d",
     "filtered_lrelu",
     "forget_prepared",
+    "haar_cells",
+    "pointwise_lrelu",
     "products_pay",
     "reference_only",
     "setup_filter",
     "styled_conv",
+    "styled_depthwise",
     "to_image",
     "upfirdn2d",
     "upsample2d",

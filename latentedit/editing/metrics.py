@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from latentedit.attributes import canonical
 from latentedit.editing.result import perceive, score_or_none
 from latentedit.images import to_tensor
 
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
 
 def measure_edit(edit: Edit) -> list[dict[str, Any]]:
     """The dictionaries of `Edit.all_metrics`, in JSON values."""
-    perception = edit.subject.model.perception
+    perception = edit.subject.model.require("perception")
     seen, now = perceive(edit.before, edit.pixels_before), perceive(edit.subject, edit.pixels)
     cosine = nn.functional.cosine_similarity(seen.identity, now.identity, dim=1)
     distance = perception.identity_distance(seen, now)
     before, after = seen.scores(), now.scores()
-    asked_names = _canonical(edit.asked, list(before))
+    asked_names = {canonical(name) for name in edit.asked}
     to_photo = _identity_to_photo(edit, now)
     rows = []
     for row in range(len(edit)):
@@ -56,13 +57,6 @@ def _asked(edit: Edit, name: str, row: int, seen: Any, now: Any) -> dict[str, An
     return result
 
 
-def _canonical(asked: Any, known: list[str]) -> set[str]:
-    from latentedit.networks.perception import ALIASES
-
-    names = {str(ALIASES.get(name, name)) for name in asked}
-    return names & set(known)
-
-
 def _identity_to_photo(edit: Edit, now: Any) -> list[float | None]:
     origins = edit.before.origins or (None,) * len(edit)
     result: list[float | None] = [None] * len(edit)
@@ -71,7 +65,7 @@ def _identity_to_photo(edit: Edit, now: Any) -> list[float | None]:
             continue
         crop = to_tensor(origin.target).to(edit.ws.device)
         with torch.no_grad():
-            person = edit.subject.model.perception.perceive(crop).identity
+            person = edit.subject.model.require("perception").perceive(crop).identity
         result[row] = _number((person[0] * now.identity[row]).sum())
     return result
 

@@ -12,15 +12,18 @@ import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 
 from latentedit.errors import LatentEditError, ModelError
 from latentedit.faces import FFHQ, CropTemplate
-from latentedit.files import atomic_path, read_metadata
-from latentedit.models.locations import user_directions
+from latentedit.files import atomic_path, read_metadata, read_tensors, save_tensors
+from latentedit.models.locations import shipped_for, user_directions
 from latentedit.models.network_file import load_network, save_network
+
+if TYPE_CHECKING:
+    from latentedit.networks.protocols import FacePerception, StyleEncoder, StyleGenerator
 
 MANIFEST = "model.json"
 CARD = "MODEL_CARD.md"
@@ -45,9 +48,9 @@ class Model:
     """
 
     name: str
-    generator: Any
-    encoder: Any = None
-    perception: Any = None
+    generator: StyleGenerator
+    encoder: StyleEncoder | None = None
+    perception: FacePerception | None = None
     template: CropTemplate = FFHQ
     directions: Path | None = None
     card: str | None = None
@@ -82,7 +85,15 @@ class Model:
         folders = (self.user_directions, self.directions)
         return tuple(folder for folder in folders if folder is not None and folder.is_dir())
 
-    def require(self, part: str) -> Any:
+    @overload
+    def require(self, part: Literal["encoder"]) -> StyleEncoder: ...
+    @overload
+    def require(self, part: Literal["perception"]) -> FacePerception: ...
+    @overload
+    def require(self, part: Literal["directions"]) -> Path: ...
+    @overload
+    def require(self, part: Literal["card"]) -> str: ...
+    def require(self, part: str) -> object:
         """The ``part`` ("encoder", "perception", "directions", "card"), or an error that tells how to get one.
 
         Raises:
@@ -95,8 +106,7 @@ class Model:
 
     def to(self, device: str | torch.device) -> Model:
         """This model with its networks on ``device``; networks move in place, as PyTorch's modules do."""
-        for part in PARTS:
-            network = getattr(self, part)
+        for network in (self.generator, self.encoder, self.perception):
             if network is not None:
                 network.to(device)
         return self
@@ -115,7 +125,7 @@ def save_model(folder: str | os.PathLike[str], model: Model, *, dtype: torch.dty
     """Write ``model`` as a folder and return what loads from it.
 
     ``dtype`` float16 halves the files; the model that is returned has the rounded weights and their fingerprint.
-    Directions are copied into ``directions/`` unless they already lie there or are the package's shipped ones.
+    Directions are copied into ``directions/`` unless they lie there already.
     ``model.json`` is written last, so that an interrupted save never looks complete.
 
     Raises:
@@ -124,6 +134,7 @@ def save_model(folder: str | os.PathLike[str], model: Model, *, dtype: torch.dty
     """
     target = Path(folder)
     extra: dict[str, str] = {}
+    owners = (model.fingerprint, model.fingerprint)
     for part in PARTS:
         network = getattr(model, part)
         if network is None:
@@ -131,10 +142,10 @@ def save_model(folder: str | os.PathLike[str], model: Model, *, dtype: torch.dty
             continue
         digest = save_network(target / f"{part}.safetensors", network, dtype=dtype, extra=extra)
         if part == "generator":
-            extra = {"generator": digest}
+            extra, owners = {"generator": digest}, (model.fingerprint, digest)
     if model.card is not None:
         _write_text(target / CARD, model.card)
-    _copy_directions(model.directions, target / DIRECTIONS)
+    _copy_directions(model.directions, target / DIRECTIONS, owners)
     write_manifest(target, model)
     return load_folder(target)
 
@@ -190,7 +201,8 @@ def load_folder(folder: Path, *, device: str | torch.device = "cpu", only_genera
     """
     manifest = read_manifest(folder)
     weights = folder / "generator.safetensors"
-    generator: Any = load_network(weights, kind="generator", device=device)
+    generator = load_network(weights, kind="generator", device=device)
+    fingerprint = read_metadata(weights)["fingerprint"]
     parts: dict[str, Any] = {}
     for part in () if only_generator else PARTS[1:]:
         path = folder / f"{part}.safetensors"
@@ -201,11 +213,11 @@ def load_folder(folder: Path, *, device: str | torch.device = "cpu", only_genera
         name=str(manifest.get("name") or folder.name),
         generator=generator,
         template=_template(manifest.get("template"), folder),
-        directions=folder / DIRECTIONS if (folder / DIRECTIONS).is_dir() else None,
+        directions=folder / DIRECTIONS if (folder / DIRECTIONS).is_dir() else shipped_for(fingerprint),
         card=(folder / CARD).read_text(encoding="utf-8", errors="replace") if (folder / CARD).is_file() else None,
         licence=manifest.get("licence"),
         path=folder,
-        fingerprint=read_metadata(weights)["fingerprint"],
+        fingerprint=fingerprint,
         **parts,
     )
     if "encoder" in parts:
@@ -257,14 +269,12 @@ def _write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _copy_directions(source: Path | None, target: Path) -> None:
-    from latentedit.models.locations import shipped_directions
-
+def _copy_directions(source: Path | None, target: Path, owners: tuple[str, str]) -> None:
+    """Copy direction files; ``owners`` are the generator's fingerprint before and after its weights were rounded."""
     if source is None or source.resolve() == target.resolve():
         return
-    shipped = shipped_directions()
-    if shipped is not None and source.resolve() == shipped.resolve():
-        return
     for path in sorted(source.glob("*.safetensors")):
-        with atomic_path(target / path.name) as temporary:
-            temporary.write_bytes(path.read_bytes())
+        metadata = read_metadata(path)
+        if metadata.get("fingerprint") == owners[0]:
+            metadata["fingerprint"] = owners[1]
+        save_tensors(target / path.name, read_tensors(path), metadata)
