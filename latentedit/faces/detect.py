@@ -27,6 +27,8 @@ LARGE_PHOTO = 2000
 """Photos with a longer side above this are searched scaled down to it first."""
 _CNN_PIXELS = (350_000, 750_000)  # 2 and 4 seconds of one core
 _SMALLEST_SIDE = 24  # of a picture that is searched: dlib needs some pixels to scan
+_SURE = 0.8  # score of an upright face that leaves no doubt
+_SURER = 0.4  # by which a turned one has to exceed it
 _WEAK = 0.1  # share of the best score below which a frontal detection is taken for a pattern in cloth or leaves
 
 
@@ -55,7 +57,8 @@ def detect(
     "hog" is fast and sees frontal faces, from eight sides where it sees none upright; "cnn" also sees masked and turned
     away ones and takes seconds on a CPU. "auto" asks the first, and the second when the first sees nothing. Each
     searches the photo scaled by ``scales`` in turn until it sees a face; by default they follow from the size of the
-    photo, and bound the effort: about half a second of HOG, and 6 seconds of CNN.
+    photo, and bound the effort: about half a second of HOG, and 6 seconds of CNN. With ``scales`` given, HOG looks at
+    upright faces only.
 
     Raises:
         FaceError: an unknown detector.
@@ -68,7 +71,11 @@ def detect(
     if min(photo.size) < 8:
         return faces
     if detector in ("auto", "hog"):
-        faces = _search(photo, scales or _hog_scales(photo), _hog_upright, "hog") or _turned(photo)
+        faces = _search(photo, scales or _hog_scales(photo), _hog_upright, "hog")
+        surest = max((face.score for face in faces), default=-_SURER)
+        if scales is None and surest < _SURE:  # a face upside down leaves something face-like upright
+            turned = _turned(photo)
+            faces = turned if max((face.score for face in turned), default=-1.0) > surest + _SURER else faces
     if detector == "cnn" or (detector == "auto" and not faces):
         faces = _search(photo, scales or _cnn_scales(photo), run_cnn, "cnn")
     return sorted(faces, key=lambda face: -face.area)

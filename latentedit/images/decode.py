@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -60,7 +61,7 @@ def _read(source: Any, max_pixels: int, *, whole: bool) -> Photo:
     elif isinstance(source, Image.Image):
         name = "The image"
     elif isinstance(source, str | os.PathLike):
-        return _read_file(Path(source), repr(os.fspath(source)), max_pixels, whole)
+        return replace(_read_file(Path(source), repr(os.fspath(source)), max_pixels, whole), path=Path(source))
     elif hasattr(source, "read"):
         return _read_file(_seekable(source), repr(getattr(source, "name", "the stream")), max_pixels, whole)
     else:

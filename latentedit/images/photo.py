@@ -6,6 +6,7 @@ Legend: ``H`` x ``W`` pixels, ``C`` channels. Renditions are RGB images, 8-bit s
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -63,7 +64,8 @@ class Photo:
     """A decoded photo.
 
     ``rgb`` is the rendition; ``samples`` are the photo's own, None where the rendition is all there is to it (8-bit
-    sRGB without transparency); ``colour`` is how they are to be understood; ``name`` is what messages call it.
+    sRGB without transparency); ``colour`` is how they are to be understood; ``name`` is what messages call it, ``path``
+    the file that it was read from.
     """
 
     rgb: Image.Image
@@ -71,6 +73,7 @@ class Photo:
     colour: ColourSpace = field(default_factory=lambda: ColourSpace("RGB", None), repr=False)
     info: PhotoInfo = PhotoInfo()
     name: str = "The photo"
+    path: Path | None = None
 
     @property
     def size(self) -> tuple[int, int]:

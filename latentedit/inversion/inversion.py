@@ -17,7 +17,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from latentedit.errors import FaceError, FingerprintError, ImageError, LatentError
-from latentedit.images import load_image, to_pil
+from latentedit.files import path_from_text, path_to_text
+from latentedit.images import MAX_PIXELS, Photo, load_image, open_photo, to_pil
 from latentedit.inversion.low_rank import WeightDelta, adapt
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ class PhotoReference:
 
     @classmethod
     def of_file(cls, path: str | os.PathLike[str]) -> PhotoReference:
-        """Refer to a file that can be read."""
-        return cls(str(Path(path).resolve()), hashlib.sha256(Path(path).read_bytes()).hexdigest())
+        """Refer to a file that can be read; its path is text that every file can hold."""
+        return cls(path_to_text(Path(path).resolve()), hashlib.sha256(Path(path).read_bytes()).hexdigest())
 
     @classmethod
     def of_image(cls, photo: Image.Image) -> PhotoReference:
@@ -61,13 +62,23 @@ class PhotoReference:
         Raises:
             ImageError: the file is gone or was changed.
         """
-        with Image.open(io.BytesIO(self._read() if self.data is None else self.data)) as image:
-            return load_image(image)
+        return load_image(self._stream())
+
+    def open_photo(self, *, max_pixels: int = MAX_PIXELS) -> Photo:
+        """The photo with all that it carries, as `latentedit.images.open_photo` gives it.
+
+        Raises:
+            ImageError: the file is gone or was changed, or has more than ``max_pixels``.
+        """
+        return open_photo(self._stream(), max_pixels=max_pixels)
+
+    def _stream(self) -> io.BytesIO:
+        return io.BytesIO(self._read() if self.data is None else self.data)
 
     def _read(self) -> bytes:
         remedy = "Give the photo with photo=, or keep it inside with save(..., embed_photo=True)."
         try:
-            data = Path(self.path or "").read_bytes()
+            data = Path(path_from_text(self.path or "")).read_bytes()
         except OSError as error:
             raise ImageError(f"The photo {self.path!r} of this inversion cannot be read.", remedy) from error
         if self.sha256 and hashlib.sha256(data).hexdigest() != self.sha256:

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from latentedit.errors import FaceError, ImageError
-from latentedit.images import load_image, to_tensor
+from latentedit.images import Photo, load_image, to_tensor
 from latentedit.inversion.inversion import PhotoReference
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ def is_several(image: Any) -> bool:
 def gather(image: Any, *, model: Any, face: int | str | None, region: Any = None) -> list[Source]:
     """The faces of one photo, as crops by the model's template.
 
-    ``image`` is a path, a PIL image, a uint8 array, or an `AlignedFace`. ``face`` is 1 for the largest, 2, ..., "all",
-    or None for a photo that is a crop already. ``region`` [H,W] of the photo's size, in [0,1] (or 0-255 where uint8, as
-    an ``L`` image), says how much each pixel counts.
+    ``image`` is a path, a `Photo`, a PIL image, a uint8 array, or an `AlignedFace`. ``face`` is 1 for the largest, 2,
+    ..., "all", or None for a photo that is a crop already. ``region`` [H,W] of the photo's size, in [0,1] (or 0-255
+    where uint8, as an ``L`` image), says how much each pixel counts.
 
     Raises:
         ImageError: the photo cannot be read, or the region does not fit it.
@@ -59,11 +59,12 @@ def gather(image: Any, *, model: Any, face: int | str | None, region: Any = None
     if face is not None and face != "all" and (isinstance(face, bool) or not isinstance(face, int) or face < 1):
         raise FaceError(f"face={face!r} is no face.", "Give 1 for the largest, 2, ..., 'all', or None for a crop.")
     photo = load_image(image)
-    is_file = isinstance(image, str | os.PathLike)
-    name = Path(image).stem if is_file else "face"
+    path = image.path if isinstance(image, Photo) else image
+    is_file = isinstance(path, str | os.PathLike)
+    name = Path(path).stem if is_file else "face"
     if face is None:
         crop = photo if photo.size == (resolution, resolution) else _square(photo, resolution)
-        reference = PhotoReference.of_file(image) if is_file else None
+        reference = PhotoReference.of_file(path) if is_file else None
         return [Source(name, crop, None, reference, _crop_weights(region, photo, resolution))]
     try:
         found = align_photo(photo, model.template, resolution, face=face)
@@ -71,7 +72,7 @@ def gather(image: Any, *, model: Any, face: int | str | None, region: Any = None
         raise FaceError(f"{name}: {error.problem}" if is_file else error.problem, error.remedy) from error
     several = isinstance(found, list)
     faces = found if isinstance(found, list) else [found]
-    reference = PhotoReference.of_file(image) if is_file else PhotoReference.of_image(photo)
+    reference = PhotoReference.of_file(path) if is_file else PhotoReference.of_image(photo)
     return [
         Source(f"{name}-{i}" if several else name, item.crop, item, reference, _photo_weights(region, item, resolution))
         for i, item in enumerate(faces, start=1)

@@ -1,4 +1,4 @@
-"""dlib from several threads: it used to corrupt the heap and abort the process, so this runs in a process of its own."""
+"""dlib from several threads, in a process of its own: it used to corrupt the heap and abort."""
 
 from __future__ import annotations
 
