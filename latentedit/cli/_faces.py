@@ -12,6 +12,7 @@ import click
 from latentedit.cli._common import progress
 from latentedit.cli._types import InputFile
 from latentedit.errors import ImageError
+from latentedit.inversion.methods.table import CHOICES
 
 if TYPE_CHECKING:
     from latentedit.images import Photo
@@ -24,7 +25,7 @@ FACE_FILE = InputFile()
 
 method_option = click.option(
     "--method",
-    type=click.Choice(["auto", "encoder", "optimize", "hybrid"]),
+    type=click.Choice(CHOICES),
     default="auto",
     show_default=True,
     help="How photos are inverted; see `latentedit invert --help`.",
@@ -67,9 +68,9 @@ def open_faces(
     """
     from latentedit.editing.subject import read_latents
     from latentedit.inversion import InversionConfig
-    from latentedit.inversion.api import invert_sources
+    from latentedit.inversion.api import invert_portraits
+    from latentedit.inversion.methods.table import find_method
     from latentedit.inversion.photos import gather
-    from latentedit.inversion.solve import choose_method
 
     opened = photos or {}
     wanted = [(i, path) for i, path in enumerate(paths) if not is_latent(path)]
@@ -82,17 +83,18 @@ def open_faces(
     if not sources:
         return faces
     owners = [i for i, found in sources.items() for _ in found]
-    chosen = choose_method(method, model)
+    chosen = find_method(method, model)
     config = InversionConfig(steps=steps)
-    total = max(config.total_steps(chosen), 1)
+    planned = chosen.plan(config).total
+    total = max(planned, 1)
     with progress("Inverting", total=total * len(owners)) as bar:
 
         def follow(event: Progress) -> None:
             bar.update(event.completed)
 
         flat = [source for found in sources.values() for source in found]
-        callback = follow if config.total_steps(chosen) else None
-        results = invert_sources(flat, model=model, method=chosen, config=config, seed=seed, callback=callback)
+        callback = follow if planned else None
+        results = invert_portraits(flat, model=model, method=chosen, config=config, seed=seed, callback=callback)
         for owner, inversion in zip(owners, results, strict=True):
             faces[owner].append(inversion)
     return faces
