@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from latentedit.errors import LatentError, ModelError
+from latentedit.files import is_special
 from latentedit.inversion.storage import read_archive, unreadable
 from latentedit.models.export import read_npy
 
@@ -32,6 +33,8 @@ def load_latents(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         LatentError: no such file, or one that holds no latents.
     """
     suffix = Path(path).suffix.lower()
+    if is_special(path):
+        raise unreadable(path, OSError())
     try:
         if suffix == ".safetensors":
             found: Any = {Path(path).stem: read_archive(path)[0]["ws"]}
