@@ -222,6 +222,10 @@ class MobileSynthesis(StyleSynthesis):
         """Resolution that each of the ``num_ws`` rows works at, as in the teacher; the last two have no effect."""
         return (*(r for r, _ in self.noise_shapes.values()), *[self.resolution] * 3)
 
+    def refinable_weights(self) -> dict[str, int]:
+        """Names of the dense and pointwise weights [O, ...], and pixels a side of what they read."""
+        return {f"{name}.weight": side for name, (side, _) in self.noise_shapes.items()}
+
     def forward(
         self,
         ws: Tensor,
