@@ -6,6 +6,7 @@ the separating hyperplane; a *score* is the attribute in its unit (years, degree
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Mapping
@@ -100,6 +101,18 @@ class Direction:
     def is_target(self) -> bool:
         """Whether amounts are target scores (probabilities) rather than changes."""
         return self.unit == PROBABILITY
+
+    @property
+    def accuracy_interval(self) -> tuple[float, float] | None:
+        """Where the accuracy lies with 95 % confidence, given how many samples were held out (Wilson 1927, eq. 6); None
+        where that is not known. Twelve samples, all right, say 0.76 to 1."""
+        held = self.settings.get("held_out")
+        if self.accuracy is None or not isinstance(held, int) or held < 1:
+            return None
+        square = 1.96**2 / held
+        middle = (self.accuracy + square / 2) / (1 + square)
+        half = math.sqrt(self.accuracy * (1 - self.accuracy) * square + square**2 / 4) / (1 + square)
+        return max(middle - half, 0.0), min(middle + half, 1.0)
 
     # -- geometry -----------------------------------------------------------------------------------------------------
 
