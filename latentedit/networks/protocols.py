@@ -113,6 +113,10 @@ class StyleSynthesis(nn.Module, ABC):
         for row, name in enumerate(self.noise_shapes):
             yield row, self.get_parameter(f"{name}.affine.weight").detach()
 
+    def side_weights(self) -> Iterator[tuple[int, Tensor]]:
+        """The same for what a row drives beside its layer: the colours, or the step between two resolutions."""
+        return iter(())
+
     def check(
         self, ws: Tensor, noise_mode: str, noise: Mapping[str, Tensor] | None, resolution: int | None = None
     ) -> None:
