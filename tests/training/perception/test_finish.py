@@ -86,6 +86,7 @@ class Crops:
 
 
 def test_whitening_centres_identities_and_equalises_the_scatter_within_persons(monkeypatch) -> None:
+    torch.manual_seed(0)  # of the head: one that happens to be nearly singular loses digits
     rng = np.random.RandomState(3)
     persons = np.repeat([f"p{i}" for i in range(400)], 5)
     within = np.array([4.0, 1.0, 0.25, 1.0])
