@@ -99,7 +99,7 @@ def seed_z(seeds: int | Iterable[int], z_dim: int) -> Tensor:
 
 
 def check_ws(ws: Tensor | np.ndarray, num_ws: int, w_dim: int) -> Tensor:
-    """Return ``ws`` as float32 [N, num_ws, w_dim]; a [N, w_dim] is repeated over the layers.
+    """Return ``ws`` as float32 [N, num_ws, w_dim]; a [N, w_dim] or [N, 1, w_dim] is repeated over the layers.
 
     Raises:
         LatentError: another shape, or values that are not finite.
@@ -111,6 +111,8 @@ def check_ws(ws: Tensor | np.ndarray, num_ws: int, w_dim: int) -> Tensor:
         tensor = tensor.reshape(1, 1, w_dim).repeat(1, num_ws, 1)
     elif tensor.ndim == 2 and tensor.shape[1] == w_dim:
         tensor = tensor.unsqueeze(1).repeat(1, num_ws, 1)
+    elif tensor.ndim == 3 and tensor.shape[1:] == (1, w_dim):
+        tensor = tensor.repeat(1, num_ws, 1)
     if tensor.ndim != 3 or tensor.shape[1:] != (num_ws, w_dim):
         raise LatentError(
             f"ws has shape {tuple(torch.as_tensor(ws).shape)}.", f"This generator takes ws [N, {num_ws}, {w_dim}]."

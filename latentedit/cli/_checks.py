@@ -131,7 +131,7 @@ def _model() -> Iterator[Check]:
 
 
 def _faces() -> Iterator[Check]:
-    from latentedit.faces.detect import model_file
+    from latentedit.faces.dlib_models import model_file
 
     try:
         yield Check("Faces", "dlib", "ok", str(import_module("dlib").__version__))

@@ -21,6 +21,7 @@ from latentedit.codes import Code, WeightDelta
 from latentedit.codes.delta import adapted
 from latentedit.errors import FaceError, FingerprintError, ImageError, LatentError
 from latentedit.faces import AlignedFace, CropTemplate, paste_back
+from latentedit.files import check_suffix
 from latentedit.images import ImageSource, load_image, to_pil
 from latentedit.inversion.latent_files import load_latents
 from latentedit.inversion.reference import PhotoReference
@@ -109,13 +110,17 @@ class Inversion:
             ImageError: the photo is gone, was changed, or was never kept.
         """
         if self.aligned is None:
-            raise FaceError("This inversion was made of a crop, so there is no photo to paste into.", "Use .image.")
+            raise FaceError(
+                "This inversion was made of a crop, so there is no photo to paste into.",
+                "Use .image.",
+                typed="Use --crop.",
+            )
         if photo is not None:
             return replace(self.aligned, photo=load_image(photo))
         if self.aligned.photo is not None:
             return self.aligned
         if self.photo is None:
-            raise ImageError("This inversion kept no photo.", "Give it with photo= (--photo).")
+            raise ImageError("This inversion kept no photo.", "Give it with photo=.", typed="Give it with --photo.")
         return replace(self.aligned, photo=self.photo.open())
 
     def paste_back(
@@ -138,8 +143,9 @@ class Inversion:
         no file of its own, False never.
 
         Raises:
-            OutputError: the file cannot be written.
+            OutputError: another suffix, or a place that cannot be written to.
         """
+        check_suffix(path, (".safetensors", ".npz"), "an inversion")
         if Path(path).suffix.lower() == ".npz":
             save_ws(path, self.ws)
             return

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from latentedit.models.folder import save_model
-    from latentedit.models.loading import load_generator, load_model, registered_names
+    from latentedit.models.loading import ModelLike, as_model, load_generator, load_model, registered_names
     from latentedit.models.locations import data_folder, embedded_folder, models_folder, shipped_directions
     from latentedit.models.model import Model
     from latentedit.models.network_file import load_network, save_network
 
 __all__ = [
     "Model",
+    "ModelLike",
+    "as_model",
     "data_folder",
     "embedded_folder",
     "load_generator",
@@ -28,6 +30,8 @@ __all__ = [
 
 _HOMES = {
     "Model": "model",
+    "ModelLike": "loading",
+    "as_model": "loading",
     "data_folder": "locations",
     "embedded_folder": "locations",
     "load_generator": "loading",

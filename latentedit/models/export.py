@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from latentedit.checkpoints.checkpoint import TensorReader
-from latentedit.checkpoints.pickles.archive import read_pickle
+from latentedit.checkpoints.pickles.archive import read_archive, read_pickle
 from latentedit.checkpoints.pickles.arrays import ArrayStub, TensorStub
 from latentedit.checkpoints.recognise import is_safetensors
 from latentedit.errors import LatentError
@@ -85,9 +85,21 @@ def read_npy(path: str | os.PathLike[str]) -> Any:
     return _plain(value, TensorReader(repr(os.fspath(path)), len(content)))
 
 
+def read_pt(path: str | os.PathLike[str]) -> Any:
+    """The tensors that ``torch.save`` wrote, in the dictionaries and lists that they lie in; nothing is executed.
+
+    Raises:
+        ModelError: a pickle that asks for more than tensors (`UnsafeCheckpointError`), or a damaged one.
+    """
+    content, origin = Path(path).read_bytes(), repr(os.fspath(path))
+    return _plain(read_archive(memoryview(content), origin=origin), TensorReader(origin, len(content)))
+
+
 def _plain(value: Any, read: TensorReader, depth: int = 0) -> Any:
     if isinstance(value, dict) and depth < 3:
         return {key: _plain(item, read, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple) and not isinstance(value, ArrayStub | TensorStub) and depth < 3:
+        return [_plain(item, read, depth + 1) for item in value]
     return read(value, "an entry") if isinstance(value, ArrayStub | TensorStub) else value
 
 

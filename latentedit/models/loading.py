@@ -6,8 +6,9 @@ import copy
 import os
 import threading
 import warnings
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from latentedit.networks.psp_encoder import PspEncoder
 
 Source = str | os.PathLike[str] | None
+ModelLike: TypeAlias = "Model | StyleGenerator | str | os.PathLike[str]"
 
 _embedded: dict[torch.device, Model] = {}
 _lock = threading.Lock()
@@ -64,6 +66,26 @@ def with_perception(model: Model, device: str | torch.device = "cpu") -> Model:
     seeing = copy.copy(model)  # unlike `dataclasses.replace`, this builds no part
     object.__setattr__(seeing, "perception", Deferred(see))
     return seeing
+
+
+def as_model(model: ModelLike | None = None, device: str | torch.device | None = None) -> Model:
+    """A `Model` as it is, a bare generator with what the embedded model lends it, or anything that `load_model` takes.
+
+    A bare generator is taken for one of FFHQ's crops. The embedded perception network looks at faces of every
+    generator, and the embedded generator has its own directions. ``device`` (None: the CPU) is for what is loaded here.
+    """
+    if isinstance(model, Model):
+        return model
+    if not isinstance(model, torch.nn.Module):
+        return load_model(model, device="cpu" if device is None else device)
+    bare = Model(name="custom", generator=model)
+    if not (embedded_folder() / MANIFEST).is_file():
+        return bare
+    lender = _load_embedded(bare.device)
+    if lender.fingerprint == bare.fingerprint:
+        return replace(lender, generator=model)
+    lent = lender.require("perception").for_template(bare.template.scale, bare.template.shift)
+    return replace(bare, perception=lent)
 
 
 def load_own_parts(source: Source = None, *, device: str | torch.device = "cpu") -> Model:
