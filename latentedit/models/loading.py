@@ -54,7 +54,7 @@ def load_own_parts(source: Source = None, *, device: str | torch.device = "cpu")
     if source == PACKAGED:
         return load_packaged(device)
     path = locate(source)
-    return load_folder(path, device=device) if path.is_dir() else _from_file(path, device)
+    return load_folder(path, device=device) if _is_own_folder(path) else _from_file(path, device)
 
 
 def load_generator(source: Source = None, *, device: str | torch.device = "cpu") -> Any:
@@ -73,7 +73,7 @@ def load_generator(source: Source = None, *, device: str | torch.device = "cpu")
     if source == PACKAGED:
         return load_packaged(device).generator
     path = locate(source)
-    if path.is_dir():
+    if _is_own_folder(path):
         return load_folder(path, device=device, only_generator=True).generator
     return _from_file(path, device).generator
 
@@ -124,13 +124,20 @@ def _load_embedded(device: torch.device) -> Model:
         return _embedded[device]
 
 
+def _is_own_folder(path: Path) -> bool:
+    """Whether ``path`` is a folder, and none that a foreign checkpoint fills."""
+    from latentedit.checkpoints.recognise import is_checkpoint_folder
+
+    return path.is_dir() and ((path / MANIFEST).is_file() or not is_checkpoint_folder(path))
+
+
 def _from_file(path: Path, device: str | torch.device) -> Model:
-    """The model in a checkpoint file of any kind; its name is that of the file."""
+    """The model in a checkpoint of any kind; its name is that of the file."""
     from latentedit.checkpoints.recognise import is_safetensors, read_checkpoint
     from latentedit.files import read_metadata
     from latentedit.models.network_file import FORMAT, load_network
 
-    if is_safetensors(path):
+    if path.is_file() and is_safetensors(path):
         metadata = read_metadata(path)
         if metadata.get("format") == FORMAT:
             generator = load_network(path, kind="generator", device=device)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from latentedit.checkpoints.mobilestylegan import read_folder
+from latentedit.checkpoints.mobile.sources import read_folder
 from latentedit.errors import ModelError
 from latentedit.models.model import Model
 
