@@ -13,11 +13,11 @@ from pathlib import Path
 
 import click
 import torch
-from _common import perception_losses, report
+from _common import of_class, perception_losses, report
 
 from latentedit.errors import LatentEditError
 from latentedit.models import load_model, save_model
-from latentedit.networks import Encoder, EncoderConfig
+from latentedit.networks import Encoder, EncoderConfig, Generator, PerceptionNetwork
 from latentedit.training.data import FaceCrops
 from latentedit.training.encoder import EncoderTrainer, EncoderTrainingConfig
 from latentedit.training.face_teacher import DlibFaceNetwork
@@ -52,7 +52,8 @@ def main(
     try:
         loaded = load_model(None if model == "faces64" else model, device=device)
         size = loaded.resolution
-        encoder = None if fresh else loaded.encoder
+        generator = of_class(loaded.generator, Generator)
+        encoder = None if fresh or loaded.encoder is None else of_class(loaded.encoder, Encoder)
         if encoder is None:
             widths = (32, 64, 128, 192, 256, 256, 256, 256, 256)[: size.bit_length() - 2]
             config = EncoderConfig(size, loaded.generator.num_ws, loaded.generator.w_dim, widths)
@@ -60,8 +61,9 @@ def main(
             encoder.w_avg.copy_(loaded.generator.mapping.w_avg)
         settings = EncoderTrainingConfig(batch_size=batch)
         teacher = DlibFaceNetwork(dtype=torch.bfloat16).to(device)
-        perceive = None if loaded.perception is None else perception_losses(loaded.perception, teacher)
-        trainer = EncoderTrainer(encoder, loaded.generator, settings, perceive)
+        own = None if loaded.perception is None else of_class(loaded.perception, PerceptionNetwork)
+        perceive = None if own is None else perception_losses(own, teacher)
+        trainer = EncoderTrainer(encoder, generator, settings, perceive)
         path = outdir / "encoder.pt"
         if path.exists():
             trainer.load(path)

@@ -22,13 +22,20 @@ from pathlib import Path
 
 import click
 import torch
-from _common import perception_losses, report, save_grid
+from _common import of_class, perception_losses, report, save_grid
 
 from latentedit.errors import LatentEditError
 from latentedit.faces.dataset import TIGHT
 from latentedit.latents import seed_z
 from latentedit.models import load_model
-from latentedit.networks import DiscriminatorConfig, EncoderConfig, GeneratorConfig
+from latentedit.networks import (
+    DiscriminatorConfig,
+    Encoder,
+    EncoderConfig,
+    Generator,
+    GeneratorConfig,
+    PerceptionNetwork,
+)
 from latentedit.training.adversarial import AdversarialConfig, AdversarialTrainer, ReconstructionConfig
 from latentedit.training.autoencoder import AutoencoderConfig
 from latentedit.training.data import FaceCrops
@@ -168,7 +175,8 @@ def adversarial_command(
         accumulate=accumulate,
         r1_gamma=gamma if gamma is not None else max(0.0002 * size**2 / (batch * fabric.world_size), 0.5),
     )
-    perception_network = load_model(_model(perception), device=fabric.device).require("perception")
+    judge = load_model(_model(perception), device=fabric.device)
+    perception_network = of_class(judge.require("perception"), PerceptionNetwork)
     perceive = None
     if plain:
         settings = replace(
@@ -266,13 +274,13 @@ def grow(run: Path, grown: Path) -> None:
 def tune(model: str, run: Path, judge_base: int) -> None:
     """Set up RUN to go on training the generator of MODEL on your own faces."""
     loaded = load_model(_model(model))
-    encoder = loaded.require("encoder")
+    generator, encoder = of_class(loaded.generator, Generator), of_class(loaded.require("encoder"), Encoder)
     judge = DiscriminatorConfig(
-        resolution=loaded.resolution, channel_base=judge_base, channel_max=loaded.generator.config.channel_max
+        resolution=loaded.resolution, channel_base=judge_base, channel_max=generator.config.channel_max
     )
-    config = RunConfig(run, loaded.generator.config, encoder.config, judge)
+    config = RunConfig(run, generator.config, encoder.config, judge)
     save_run(config)
-    save_start(config, Networks(loaded.generator, encoder))
+    save_start(config, Networks(generator, encoder))
 
 
 @main.command()
@@ -296,7 +304,12 @@ def export(run: Path, model: Path, name: str | None, perception: str, card: Path
     judge = load_model(_model(perception))
     text = card.read_text(encoding="utf-8") if card else None
     made = export_model(
-        run, model, name=name or model.name, template=TIGHT, perception=judge.require("perception"), card=text
+        run,
+        model,
+        name=name or model.name,
+        template=TIGHT,
+        perception=of_class(judge.require("perception"), PerceptionNetwork),
+        card=text,
     )
     click.echo(f"{model}: generator {made.fingerprint}")
 

@@ -10,7 +10,8 @@ import torch
 
 from latentedit.checkpoints.pickles.allowed import ArrayStub, TensorStub
 from latentedit.errors import ModelError
-from latentedit.networks.assembly import assemble
+from latentedit.networks.assembly import assemble, assemble_generator
+from latentedit.networks.protocols import StyleEncoder, StyleGenerator
 
 State = dict[str, torch.Tensor]
 
@@ -36,6 +37,17 @@ class Checkpoint:
     generator: Part
     encoder: Part | None = None
     notes: tuple[str, ...] = ()
+
+    def build_generator(self, origin: str) -> StyleGenerator:
+        """The generator, with names and shapes checked first."""
+        part = self.generator
+        return assemble_generator(part.network, part.config, part.state, origin=origin)
+
+    def build_encoder(self, origin: str) -> StyleEncoder | None:
+        """The encoder, if the file has one that is read."""
+        built = None if self.encoder is None else self.encoder.build(origin)
+        assert built is None or isinstance(built, StyleEncoder)
+        return built
 
 
 class TensorReader:

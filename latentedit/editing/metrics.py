@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def measure_edit(edit: Edit) -> list[dict[str, Any]]:
     """The dictionaries of `Edit.all_metrics`, in JSON values."""
-    perception = edit.subject.model.perception
+    perception = edit.subject.model.require("perception")
     seen, now = perceive(edit.before, edit.pixels_before), perceive(edit.subject, edit.pixels)
     cosine = nn.functional.cosine_similarity(seen.identity, now.identity, dim=1)
     distance = perception.identity_distance(seen, now)
@@ -71,7 +71,7 @@ def _identity_to_photo(edit: Edit, now: Any) -> list[float | None]:
             continue
         crop = to_tensor(origin.target).to(edit.ws.device)
         with torch.no_grad():
-            person = edit.subject.model.perception.perceive(crop).identity
+            person = edit.subject.model.require("perception").perceive(crop).identity
         result[row] = _number((person[0] * now.identity[row]).sum())
     return result
 

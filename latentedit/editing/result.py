@@ -173,4 +173,4 @@ def perceive(subject: Subject, pixels: Tensor | None = None) -> Any:
     """What the model's perception network sees in the faces of ``subject``."""
     with torch.no_grad():
         images = subject.render().clamp(-1, 1) if pixels is None else pixels
-        return subject.model.perception.perceive(images)
+        return subject.model.require("perception").perceive(images)

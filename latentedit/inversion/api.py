@@ -99,10 +99,11 @@ def invert_sources(
 def as_model(model: Any, device: str | torch.device | None = None) -> Any:
     """A `Model` of a `Model`, a bare generator, or anything that `load_model` takes."""
     from latentedit.models import Model, load_model
+    from latentedit.networks import StyleGenerator
 
     if isinstance(model, Model):
         return model
-    if isinstance(model, torch.nn.Module):
+    if isinstance(model, StyleGenerator):
         return Model(name="custom", generator=model)
     return load_model(model, device="cpu" if device is None else device)
 

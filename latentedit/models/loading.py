@@ -7,7 +7,7 @@ import os
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,6 +15,10 @@ from latentedit.errors import ModelError
 from latentedit.models.locations import EMBEDDED, embedded_folder, models_folder, shipped_directions
 from latentedit.models.model import MANIFEST, Model, load_folder
 from latentedit.models.packaged import PACKAGED, load_packaged
+
+if TYPE_CHECKING:
+    from latentedit.networks import StyleGenerator
+    from latentedit.networks.psp_encoder import PspEncoder
 
 Source = str | os.PathLike[str] | None
 
@@ -57,7 +61,7 @@ def load_own_parts(source: Source = None, *, device: str | torch.device = "cpu")
     return load_folder(path, device=device) if _is_own_folder(path) else _from_file(path, device)
 
 
-def load_generator(source: Source = None, *, device: str | torch.device = "cpu") -> Any:
+def load_generator(source: Source = None, *, device: str | torch.device = "cpu") -> StyleGenerator:
     """The generator of ``source`` alone, on ``device``, in evaluation mode and without gradients.
 
     ``source`` is what `load_model` takes. The kind of a checkpoint is told by its content, not by its name: NVIDIA
@@ -136,6 +140,7 @@ def _from_file(path: Path, device: str | torch.device) -> Model:
     from latentedit.checkpoints.recognise import is_safetensors, read_checkpoint
     from latentedit.files import read_metadata
     from latentedit.models.network_file import FORMAT, load_network
+    from latentedit.networks.psp_encoder import PspEncoder
 
     if path.is_file() and is_safetensors(path):
         metadata = read_metadata(path)
@@ -144,15 +149,17 @@ def _from_file(path: Path, device: str | torch.device) -> Model:
             return Model(name=path.stem, generator=generator, path=path, fingerprint=metadata["fingerprint"])
     checkpoint = read_checkpoint(path)
     origin = repr(str(path))
-    generator = checkpoint.generator.build(origin).to(device)
-    encoder = None if checkpoint.encoder is None else checkpoint.encoder.build(origin).to(device)
-    if getattr(getattr(encoder, "config", None), "iterative", False):
+    generator = checkpoint.build_generator(origin).to(device)
+    encoder = checkpoint.build_encoder(origin)
+    if encoder is not None:
+        encoder = encoder.to(device)
+    if isinstance(encoder, PspEncoder) and encoder.iterative:
         _render_average(encoder, generator)
     return Model(name=path.stem, generator=generator, encoder=encoder, path=path)
 
 
 @torch.no_grad()
-def _render_average(encoder: Any, generator: Any) -> None:
+def _render_average(encoder: PspEncoder, generator: StyleGenerator) -> None:
     """Give a ReStyle encoder the image of the average latent, which its first pass compares the photo with."""
     from latentedit.images import resize
 

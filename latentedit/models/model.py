@@ -12,7 +12,7 @@ import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 
@@ -21,6 +21,9 @@ from latentedit.faces import FFHQ, CropTemplate
 from latentedit.files import atomic_path, read_metadata
 from latentedit.models.locations import user_directions
 from latentedit.models.network_file import load_network, save_network
+
+if TYPE_CHECKING:
+    from latentedit.networks.protocols import FacePerception, StyleEncoder, StyleGenerator
 
 MANIFEST = "model.json"
 CARD = "MODEL_CARD.md"
@@ -45,9 +48,9 @@ class Model:
     """
 
     name: str
-    generator: Any
-    encoder: Any = None
-    perception: Any = None
+    generator: StyleGenerator
+    encoder: StyleEncoder | None = None
+    perception: FacePerception | None = None
     template: CropTemplate = FFHQ
     directions: Path | None = None
     card: str | None = None
@@ -82,7 +85,15 @@ class Model:
         folders = (self.user_directions, self.directions)
         return tuple(folder for folder in folders if folder is not None and folder.is_dir())
 
-    def require(self, part: str) -> Any:
+    @overload
+    def require(self, part: Literal["encoder"]) -> StyleEncoder: ...
+    @overload
+    def require(self, part: Literal["perception"]) -> FacePerception: ...
+    @overload
+    def require(self, part: Literal["directions"]) -> Path: ...
+    @overload
+    def require(self, part: Literal["card"]) -> str: ...
+    def require(self, part: str) -> object:
         """The ``part`` ("encoder", "perception", "directions", "card"), or an error that tells how to get one.
 
         Raises:
@@ -95,8 +106,7 @@ class Model:
 
     def to(self, device: str | torch.device) -> Model:
         """This model with its networks on ``device``; networks move in place, as PyTorch's modules do."""
-        for part in PARTS:
-            network = getattr(self, part)
+        for network in (self.generator, self.encoder, self.perception):
             if network is not None:
                 network.to(device)
         return self
@@ -190,7 +200,7 @@ def load_folder(folder: Path, *, device: str | torch.device = "cpu", only_genera
     """
     manifest = read_manifest(folder)
     weights = folder / "generator.safetensors"
-    generator: Any = load_network(weights, kind="generator", device=device)
+    generator = load_network(weights, kind="generator", device=device)
     parts: dict[str, Any] = {}
     for part in () if only_generator else PARTS[1:]:
         path = folder / f"{part}.safetensors"

@@ -13,7 +13,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 
@@ -21,6 +21,9 @@ from latentedit.errors import ModelError
 from latentedit.files import read_metadata, read_tensors, save_tensors
 from latentedit.networks.assembly import NETWORKS, assemble, resolve
 from latentedit.networks.config_json import config_from_json
+
+if TYPE_CHECKING:
+    from latentedit.networks import PerceptionNetwork, StyleEncoder, StyleGenerator
 
 FORMAT = "latentedit"
 _HALF_MAX = 65504.0
@@ -84,6 +87,22 @@ def _digest(metadata: dict[str, str], state: dict[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
+@overload
+def load_network(
+    path: str | os.PathLike[str], *, kind: Literal["generator"], device: str | torch.device = "cpu"
+) -> StyleGenerator: ...
+@overload
+def load_network(
+    path: str | os.PathLike[str], *, kind: Literal["encoder"], device: str | torch.device = "cpu"
+) -> StyleEncoder: ...
+@overload
+def load_network(
+    path: str | os.PathLike[str], *, kind: Literal["perception"], device: str | torch.device = "cpu"
+) -> PerceptionNetwork: ...
+@overload
+def load_network(
+    path: str | os.PathLike[str], *, kind: str | None = None, device: str | torch.device = "cpu"
+) -> torch.nn.Module: ...
 def load_network(
     path: str | os.PathLike[str], *, kind: str | None = None, device: str | torch.device = "cpu"
 ) -> torch.nn.Module:

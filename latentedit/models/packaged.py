@@ -42,6 +42,6 @@ def load_packaged(device: str | torch.device = "cpu") -> Model:
     place = torch.device(device)
     with _lock:
         if place not in _loaded:
-            generator = read_folder(folder).generator.build(repr(str(folder))).to(place)
+            generator = read_folder(folder).build_generator(repr(str(folder))).to(place)
             _loaded[place] = Model(name=PACKAGED, generator=generator, path=folder)
         return _loaded[place]

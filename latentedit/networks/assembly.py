@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from latentedit.errors import ModelError
+from latentedit.networks.protocols import StyleGenerator
 
 
 class NetworkKind(NamedTuple):
@@ -50,6 +51,14 @@ def build(network: str, config: Any) -> torch.nn.Module:
     """A network of class ``network`` without memory behind its weights (they sit on the meta device)."""
     with torch.device("meta"):
         return resolve(NETWORKS[network].network)(config)
+
+
+def assemble_generator(network: str, config: Any, state: dict[str, torch.Tensor], *, origin: str) -> StyleGenerator:
+    """As `assemble`, for the kind "generator"."""
+    made = assemble(network, config, state, origin=origin)
+    if not isinstance(made, StyleGenerator):
+        raise ModelError(f"{origin} holds a network of class {network!r}, which is no generator.", None)
+    return made
 
 
 def assemble(network: str, config: Any, state: dict[str, torch.Tensor], *, origin: str) -> torch.nn.Module:

@@ -20,9 +20,8 @@ from torch import Tensor, nn
 
 from latentedit.cuda_ops import haar_cells, pointwise_lrelu, styled_depthwise
 from latentedit.errors import LatentError, ModelError
-from latentedit.networks.generator import Generator
 from latentedit.networks.mapping import MappingNetwork
-from latentedit.networks.synthesis import NoiseMode, SynthesisNetwork, downsampled
+from latentedit.networks.protocols import NoiseMode, StyleGenerator, StyleSynthesis
 
 
 @dataclass(frozen=True)
@@ -181,8 +180,8 @@ class SmallHeads(Protocol):
     def __call__(self, features: Tensor, ws: Tensor, resolution: int) -> Tensor: ...
 
 
-class MobileSynthesis(SynthesisNetwork):
-    """Render ``ws`` [N, L, w_dim] to images [N, img_channels, R, R]; arguments as `SynthesisNetwork`.
+class MobileSynthesis(StyleSynthesis):
+    """Render ``ws`` [N, L, w_dim] to images [N, img_channels, R, R] in about [-1, 1], in float32 throughout.
 
     ``heads`` are no part of the weights: they neither enter the state dict nor the fingerprint, but move along.
     """
@@ -190,12 +189,12 @@ class MobileSynthesis(SynthesisNetwork):
     heads: SmallHeads | None
 
     def __init__(self, config: MobileStyleGANConfig) -> None:
-        nn.Module.__init__(self)
-        self.config = config  # type: ignore[assignment]
+        super().__init__()
+        self.config = config
         self.resolution = config.resolution
         self.num_ws = config.num_ws
         self.w_dim = config.w_dim
-        self.__dict__["heads"] = None
+        self.heads = None
         self.b4 = FirstBlock(config.channels[0], config.w_dim)
         widths = zip(config.channels, config.channels[1:], strict=False)
         for r, channels in zip(config.resolutions[1:], widths, strict=True):
@@ -204,7 +203,7 @@ class MobileSynthesis(SynthesisNetwork):
 
     def __setattr__(self, name: str, value: object) -> None:
         if name == "heads":
-            self.__dict__["heads"] = value  # not registered as a part
+            object.__setattr__(self, name, value)  # not registered as a part
         else:
             super().__setattr__(name, value)  # type: ignore[arg-type]
 
@@ -230,15 +229,22 @@ class MobileSynthesis(SynthesisNetwork):
         noise_mode: NoiseMode = "const",
         noise: Mapping[str, Tensor] | None = None,
         resolution: int | None = None,
+        dtype: torch.dtype | None = None,
+        force_fp32: bool = False,
     ) -> Tensor:
-        if resolution is not None and resolution != self.resolution:
-            levels = {} if self.heads is None else self.heads.levels
-            if self.heads is None or resolution not in levels:
-                return downsampled(self(ws, noise_mode=noise_mode, noise=noise), resolution)
-            features = self.features(ws, levels[resolution], noise_mode=noise_mode, noise=noise)
+        """Render latents; see `StyleSynthesis.forward`. No layer is reduced, so ``dtype`` changes nothing."""
+        self.check(ws, noise_mode, noise, resolution)
+        if resolution is not None and self.heads is not None and resolution in self.heads.levels:
+            features = self.features(ws, self.heads.levels[resolution], noise_mode=noise_mode, noise=noise)
             return self.heads(features, ws, resolution)
         features = self.features(ws, self.config.resolutions[-1], noise_mode=noise_mode, noise=noise)
-        return self.torgb(features, ws[:, 2 * len(self.config.channels) - 1].to(torch.float32))
+        image = self.torgb(features, ws[:, 2 * len(self.config.channels) - 1].to(torch.float32))
+        return self.shrunk(image, resolution)
+
+    @property
+    def preview_resolutions(self) -> tuple[int, ...]:
+        """Those of the heads."""
+        return () if self.heads is None else tuple(sorted(self.heads.levels))
 
     def features(
         self,
@@ -262,9 +268,9 @@ class MobileSynthesis(SynthesisNetwork):
         self, ws: Tensor, *, noise_mode: NoiseMode = "const", noise: Mapping[str, Tensor] | None = None
     ) -> Iterator[tuple[int, Tensor]]:
         """Resolution and activations [N,C,r,r] of one block after the other, computed as they are asked for."""
-        self._check(ws, noise_mode, noise)
+        self.check(ws, noise_mode, noise)
         ws = ws.to(torch.float32)
-        maps = self._noise_maps(ws, noise_mode, noise or {})
+        maps = self.noise_maps(ws, noise_mode, noise)
         x = self.b4(ws[:, 0], maps[0])
         yield 4, x
         for i, r in enumerate(self.config.resolutions[1:]):
@@ -273,12 +279,15 @@ class MobileSynthesis(SynthesisNetwork):
             yield r, x
 
 
-class MobileStyleGANGenerator(Generator):
-    """MobileStyleGAN with the face of `Generator`: same calls, same shapes, ``c_dim`` 0."""
+class MobileStyleGANGenerator(StyleGenerator):
+    """MobileStyleGAN: same calls, same shapes as every family, ``c_dim`` 0."""
+
+    config: MobileStyleGANConfig
+    synthesis: MobileSynthesis
 
     def __init__(self, config: MobileStyleGANConfig) -> None:
-        nn.Module.__init__(self)
-        self.config = config  # type: ignore[assignment]
+        super().__init__()
+        self.config = config
         self.mapping = MappingNetwork(
             config.z_dim,
             0,
@@ -288,4 +297,4 @@ class MobileStyleGANGenerator(Generator):
             layer_features=config.mapping_features,
             lr_multiplier=config.mapping_lr_multiplier,
         )
-        self.synthesis = MobileSynthesis(config)
+        self.synthesis = MobileSynthesis(config)  # pyright: ignore[reportIncompatibleVariableOverride]

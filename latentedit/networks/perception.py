@@ -212,6 +212,11 @@ class PerceptionNetwork(nn.Module):
         pose = dict.fromkeys(POSE, "degrees")
         return {"age": "years", **pose, **dict.fromkeys(self.config.attributes, "probability")}
 
+    @property
+    def template(self) -> tuple[float, float]:
+        """Scale and shift of the crop template that it was trained with."""
+        return self.config.template_scale, self.config.template_shift
+
     def for_template(self, scale: float, shift: float) -> PerceptionNetwork:
         """This network (weights shared) for images cropped by another template: it looks at its own part of them."""
         own = self.config

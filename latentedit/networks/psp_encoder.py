@@ -6,7 +6,6 @@ Legend: ``N`` photos, ``L`` style layers, ``C`` channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentedit.errors import ModelError
+from latentedit.networks.protocols import Render, StyleEncoder
 
 UNITS = (3, 4, 14, 3)
 """Residual units per group of the IR-SE50 backbone; the first of each group halves the resolution."""
@@ -115,7 +115,7 @@ class StyleHead(nn.Module):
         return self.linear(self.convs(x).flatten(1))
 
 
-class PspEncoder(nn.Module):
+class PspEncoder(StyleEncoder):
     """Photos [N,3,256,256] in [-1,1] to latents ``ws`` [N, L, w_dim]; ``latent_avg`` is part of the network.
 
     An iterative encoder (ReStyle) starts from ``average_image``; `refine` runs its loop.
@@ -146,6 +146,22 @@ class PspEncoder(nn.Module):
         if config.iterative:
             self.register_buffer("average_image", torch.zeros(3, config.resolution, config.resolution))
 
+    @property
+    def resolution(self) -> int:
+        return self.config.resolution
+
+    @property
+    def num_ws(self) -> int:
+        return self.config.num_ws
+
+    @property
+    def w_dim(self) -> int:
+        return self.config.w_dim
+
+    @property
+    def iterative(self) -> bool:
+        return self.config.iterative
+
     def forward(self, images: Tensor, current: Tensor | None = None, ws: Tensor | None = None) -> Tensor:
         """Encode ``images`` [N,3,256,256].
 
@@ -162,17 +178,13 @@ class PspEncoder(nn.Module):
             offsets[1:] = [offsets[0] + offset for offset in offsets[1:]]
         return base + torch.stack(offsets, dim=1)
 
-    def refine(self, images: Tensor, render: Callable[[Tensor], Tensor], *, steps: int = 5) -> Tensor:
-        """ReStyle's loop: encode photo and current image, correct the latent, render, ``steps`` times.
-
-        ``render`` maps ws [N,L,w_dim] to images [N,3,256,256] in [-1,1].
-        """
-        current = ws = None
-        for step in range(steps):
-            ws = self(images, current, ws)
-            if step + 1 < steps:
-                current = render(ws)
-        assert ws is not None
+    def refine(self, images: Tensor, render: Render, *, steps: int = 5) -> Tensor:
+        """ReStyle's loop: encode photo and current image, correct the latent, render, ``steps`` times."""
+        if not self.iterative:
+            return self(images)
+        ws = self(images)
+        for _ in range(steps - 1):
+            ws = self.forward(images, render(ws), ws)
         return ws
 
     def _features(self, x: Tensor) -> dict[int, Tensor]:

@@ -11,7 +11,7 @@ from latentedit.errors import MissingExtraError
 from latentedit.faces.detect import DetectorName, detect
 from latentedit.images import to_pil
 from latentedit.latents import seed_z
-from latentedit.networks import Generator, PerceptionNetwork
+from latentedit.networks import PerceptionNetwork, StyleGenerator
 from latentedit.training.data import FaceCrops
 from latentedit.training.measures import frechet_multiple, sharpness
 
@@ -20,7 +20,9 @@ TRUNCATED = 500
 
 
 @torch.no_grad()
-def sample(generator: Generator, count: int, psi: float = 1.0, *, first_seed: int = 0, batch_size: int = 50) -> Tensor:
+def sample(
+    generator: StyleGenerator, count: int, psi: float = 1.0, *, first_seed: int = 0, batch_size: int = 50
+) -> Tensor:
     """Samples [count,3,R,R] of consecutive seeds, on the CPU."""
     device = generator.mapping.w_avg.device
     parts = []
@@ -56,7 +58,7 @@ def faces_found(images: Tensor, side: int = 160, *, detector: DetectorName = "ho
 
 
 def measure_samples(
-    generator: Generator, network: PerceptionNetwork, faces: FaceCrops, count: int = 10_000, *, cnn: bool = False
+    generator: StyleGenerator, network: PerceptionNetwork, faces: FaceCrops, count: int = 10_000, *, cnn: bool = False
 ) -> dict[str, float]:
     """Figures of samples against the held-out ``faces``, by name; faces are not searched where dlib is missing.
 

@@ -162,15 +162,15 @@ class PickleMachine:
         return struct.unpack(code, self._take(struct.calcsize(code)))[0]
 
     def _line(self) -> bytes:
-        size, length = 64, -1
-        while length < 0 and size < MAX_LINE:
+        size = 64
+        while size < MAX_LINE:
             size *= 2
             window = bytes(self.data[self.position : self.position + size])
             length = window.find(b"\n")
-        if length < 0:
-            raise damaged(self.origin, f"a line does not end at byte {self.position}")
-        self.position += length + 1
-        return window[:length]
+            if length >= 0:
+                self.position += length + 1
+                return window[:length]
+        raise damaged(self.origin, f"a line does not end at byte {self.position}")
 
     def _text(self, code: str) -> str:
         return str(self._take(self._number(code)), "utf-8", "surrogatepass")
