@@ -42,7 +42,7 @@ def student(seed: int = 0) -> State:
 
     def head(name: str, channels: int) -> None:
         modulation(f"{name}.conv", channels)
-        state[f"{name}.conv.weight"] = normal(12, channels, 1, 1)
+        state[f"{name}.conv.weight"] = 0.02 * normal(12, channels, 1, 1)
         state[f"{name}.bias"] = 0.1 * normal(1, 12, 1, 1)
 
     state["conv1.conv.weight"] = normal(CHANNELS[0], CHANNELS[0], 3, 3)

@@ -60,13 +60,14 @@ def show(name: str | None) -> None:
 
 
 def _kind(model: Any) -> str:
-    from latentedit.checkpoints.recognise import is_safetensors, read_checkpoint
+    from latentedit.checkpoints.recognise import is_checkpoint_folder, is_safetensors, read_checkpoint
     from latentedit.files import read_metadata
     from latentedit.models.network_file import FORMAT
 
-    if model.path is None or model.path.is_dir():
+    foreign = model.path is not None and is_checkpoint_folder(model.path)
+    if model.path is None or (model.path.is_dir() and not foreign):
         return "latentedit model folder"
-    if is_safetensors(model.path) and read_metadata(model.path).get("format") == FORMAT:
+    if not foreign and is_safetensors(model.path) and read_metadata(model.path).get("format") == FORMAT:
         return "latentedit generator"
     checkpoint = read_checkpoint(model.path)
     return "; ".join((checkpoint.kind, *checkpoint.notes))

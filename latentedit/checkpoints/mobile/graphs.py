@@ -43,7 +43,8 @@ def read_graphs(mapping: Graph, synthesis: Graph) -> Checkpoint:
 
 
 def _tensor(value: np.ndarray | np.floating) -> Tensor:
-    return torch.from_numpy(np.array(value, dtype=np.float32))
+    with np.errstate(over="ignore"):  # damaged numbers are refused when the generator is put together
+        return torch.from_numpy(np.array(value, dtype=np.float32))
 
 
 def _mapping(graph: Graph) -> State:
