@@ -1,4 +1,4 @@
-"""MobileStyleGAN against numbers of OpenVINO, which ran the published file in float32, and the long way (mobile_files)."""
+"""MobileStyleGAN against numbers of OpenVINO, which ran the published file, and the long way (mobile_files)."""
 
 from __future__ import annotations
 
