@@ -44,6 +44,10 @@ class DirectionError(LatentEditError):
     """An unknown attribute or direction, or labels from which none can be fitted."""
 
 
+class UnknownAttributeError(DirectionError):
+    """A name that is no attribute, or none of the model at hand."""
+
+
 class LayerError(LatentEditError, ValueError):
     """A layer range that the generator does not have."""
 

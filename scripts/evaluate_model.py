@@ -31,15 +31,15 @@ from latentedit.evaluation.edits import (
     evaluate_inversion,
     evaluate_masks,
 )
+from latentedit.evaluation.generator import measure_samples, sample
 from latentedit.files import atomic_path
 from latentedit.images import save_image, to_pil, to_tensor
 from latentedit.latents import seed_z
 from latentedit.media import contact_sheet
 from latentedit.models import Model, load_model
 from latentedit.networks import PerceptionNetwork
-from latentedit.training.data import FaceCrops
+from latentedit.training.data.crops import FaceCrops
 from latentedit.training.face_teacher import DlibFaceNetwork
-from latentedit.training.progress import measure_samples, sample
 
 MORE = 10
 """How many times more photos go through the encoder alone, which takes no time, than are inverted and edited."""

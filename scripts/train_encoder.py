@@ -17,10 +17,11 @@ from _common import of_class, perception_losses, report
 
 from latentedit.errors import LatentEditError
 from latentedit.models import load_model, save_model
-from latentedit.networks import Encoder, EncoderConfig, Generator, PerceptionNetwork
-from latentedit.training.data import FaceCrops
+from latentedit.networks import Encoder, Generator, PerceptionNetwork
+from latentedit.training.data.crops import FaceCrops
 from latentedit.training.encoder import EncoderTrainer, EncoderTrainingConfig
 from latentedit.training.face_teacher import DlibFaceNetwork
+from latentedit.training.generator.recipes import encoder_for
 from latentedit.training.state import MetricsFile
 
 
@@ -55,10 +56,8 @@ def main(
         generator = of_class(loaded.generator, Generator)
         encoder = None if fresh or loaded.encoder is None else of_class(loaded.encoder, Encoder)
         if encoder is None:
-            widths = (32, 64, 128, 192, 256, 256, 256, 256, 256)[: size.bit_length() - 2]
-            config = EncoderConfig(size, loaded.generator.num_ws, loaded.generator.w_dim, widths)
-            encoder = Encoder(config).to(device)
-            encoder.w_avg.copy_(loaded.generator.mapping.w_avg)
+            encoder = Encoder(encoder_for(generator.config, blocks=1)).to(device)
+            encoder.w_avg.copy_(generator.mapping.w_avg)
         settings = EncoderTrainingConfig(batch_size=batch)
         teacher = DlibFaceNetwork(dtype=torch.bfloat16).to(device)
         own = None if loaded.perception is None else of_class(loaded.perception, PerceptionNetwork)

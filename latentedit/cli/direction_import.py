@@ -47,9 +47,10 @@ def command(
     A direction of a known attribute is calibrated by moving samples along it, so that its amounts have units; one that
     points the other way is turned.
     """
+    from latentedit.directions.direction import save_directions
     from latentedit.directions.fitting.probe import Probe
     from latentedit.directions.io.importing import calibrate_imported, import_directions
-    from latentedit.directions.store import check_name, save_directions
+    from latentedit.directions.store import check_name
     from latentedit.models import load_model
 
     owner = load_model(model, device=device)

@@ -6,7 +6,6 @@ the separating hyperplane; a *score* is the attribute in its unit (years, degree
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Mapping
@@ -17,15 +16,23 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from latentedit.directions.fitting.calibration import Calibration
+from latentedit.attributes import PROBABILITY
+from latentedit.directions.calibration import Calibration
+from latentedit.directions.store import (
+    SUFFIX,
+    as_model,
+    check_name,
+    damaged,
+    find_direction,
+    is_file_name,
+    read_file,
+    write_file,
+)
 from latentedit.errors import DirectionError, FingerprintError, LatentError, LayerError
 
 if TYPE_CHECKING:
     from latentedit.models import Model
 
-FORMAT = "latentedit"
-KIND = "direction"
-PROBABILITY = "probability"
 SAME_PROBABILITY = 0.03
 """An amount of 1 where the direction was measured up to 0.98 is not worth a warning."""
 
@@ -55,7 +62,7 @@ class Direction:
     """
 
     name: str
-    normal: Tensor
+    normal: Tensor = field(repr=False)
     intercept: float = 0.0
     layers: tuple[int, ...] | None = None
     unit: str = "distance"
@@ -63,7 +70,7 @@ class Direction:
     accuracy: float | None = None
     cosines: Mapping[str, float] = field(default_factory=dict)
     fingerprint: str | None = None
-    svm_normal: Tensor | None = None
+    svm_normal: Tensor | None = field(default=None, repr=False)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -244,8 +251,6 @@ class Direction:
         Raises:
             OutputError: the file cannot be written.
         """
-        from latentedit.files import save_tensors
-
         tensors = {"normal": self.normal.contiguous()}
         if self.svm_normal is not None:
             tensors["svm_normal"] = self.svm_normal.detach().to("cpu", torch.float32).contiguous()
@@ -254,16 +259,7 @@ class Direction:
             for key in ("name", "intercept", "layers", "unit", "accuracy", "cosines", "metrics", "settings")
         }
         described["calibration"] = None if self.calibration is None else asdict(self.calibration)
-        metadata = {
-            "format": FORMAT,
-            "kind": KIND,
-            "fingerprint": self.fingerprint or "",
-            "config": json.dumps(described, sort_keys=True),
-        }
-        target = Path(path)
-        target = target if target.suffix == ".safetensors" else target.with_name(target.name + ".safetensors")
-        save_tensors(target, tensors, metadata)
-        return target
+        return write_file(path, tensors, described, self.fingerprint or "")
 
     @classmethod
     def load(cls, source: str | os.PathLike[str], model: Model | str | os.PathLike[str] | None = None) -> Direction:
@@ -273,9 +269,15 @@ class Direction:
             DirectionError: no such name or file (the known names are listed), or no direction file.
             FingerprintError: it belongs to another generator than that of ``model``.
         """
-        from latentedit.directions.store import load_direction
-
-        return load_direction(source, model)
+        if is_file_name(source):
+            direction = from_file(source)
+            if model is not None:
+                direction.check(as_model(model).fingerprint)
+            return direction
+        owner = as_model(model)
+        direction = from_file(find_direction(os.fspath(source), owner))
+        direction.check(owner.fingerprint)
+        return direction
 
 
 def from_file(path: str | os.PathLike[str]) -> Direction:
@@ -284,20 +286,8 @@ def from_file(path: str | os.PathLike[str]) -> Direction:
     Raises:
         DirectionError: the file is missing, damaged, or holds something else.
     """
-    from latentedit.errors import ModelError
-    from latentedit.files import read_metadata, read_tensors
-
+    tensors, described, fingerprint = read_file(path)
     try:
-        metadata, tensors = read_metadata(path), read_tensors(path)
-    except ModelError as error:
-        raise DirectionError(error.problem, error.remedy) from error
-    if metadata.get("format") != FORMAT or metadata.get("kind") != KIND or "normal" not in tensors:
-        raise DirectionError(
-            f"{str(path)!r} is no direction of latentedit.",
-            "Import directions of other projects with `latentedit-direction import`.",
-        )
-    try:
-        described = json.loads(metadata.get("config", ""))
         calibration = described.pop("calibration", None)
         layers = described.pop("layers", None)
         return Direction(
@@ -305,8 +295,25 @@ def from_file(path: str | os.PathLike[str]) -> Direction:
             svm_normal=tensors.get("svm_normal"),
             calibration=None if calibration is None else Calibration(**calibration),
             layers=None if layers is None else tuple(layers),
-            fingerprint=metadata.get("fingerprint") or None,
+            fingerprint=fingerprint,
             **described,
         )
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise DirectionError(f"{str(path)!r} is damaged: {error}.", "Copy or fit it again.") from error
+        raise damaged(path, error) from error
+
+
+def load_direction(source: str | os.PathLike[str], model: Model | str | os.PathLike[str] | None = None) -> Direction:
+    """A direction by name, or from a file; see `Direction.load`."""
+    return Direction.load(source, model)
+
+
+def save_directions(directions: Mapping[str, Direction], folder: str | os.PathLike[str]) -> dict[str, Path]:
+    """Write ``directions`` as ``folder/<name>.safetensors`` and return their paths.
+
+    Raises:
+        DirectionError: a name that is no plain file name.
+        OutputError: the folder cannot be written.
+    """
+    for name in directions:
+        check_name(name)
+    return {name: direction.save(Path(folder) / f"{name}{SUFFIX}") for name, direction in directions.items()}

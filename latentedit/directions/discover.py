@@ -7,21 +7,28 @@ Shen and Zhou 2021 ("Closed-Form Factorization of Latent Semantics in GANs"), eq
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from latentedit.directions.direction import Direction
-from latentedit.directions.fitting.fit import as_w
+from latentedit.directions.fitting.fit import as_w, fingerprint_of
 from latentedit.errors import DirectionError
 from latentedit.latents import layer_indices
 
+if TYPE_CHECKING:
+    from latentedit.networks import StyleGenerator
+
 
 def discover_components(
-    ws: Tensor | np.ndarray, count: int = 10, *, generator: Any = None, layers: str | Sequence[int] | None = None
+    ws: Tensor | np.ndarray,
+    count: int = 10,
+    *,
+    generator: StyleGenerator | None = None,
+    layers: str | Sequence[int] | None = None,
 ) -> list[Direction]:
     """The ``count`` strongest principal components of ``ws`` [N, L, w_dim] or [N, w_dim], named ``pc0``, ``pc1``, ...
 
@@ -45,7 +52,9 @@ def discover_components(
     ]
 
 
-def discover_weights(generator: Any, count: int = 10, *, layers: str | Sequence[int] | None = None) -> list[Direction]:
+def discover_weights(
+    generator: StyleGenerator, count: int = 10, *, layers: str | Sequence[int] | None = None
+) -> list[Direction]:
     """The ``count`` directions of w that change the styles of ``layers`` most, named ``sefa0``, ``sefa1``, ...
 
     Raises:
@@ -56,8 +65,7 @@ def discover_weights(generator: Any, count: int = 10, *, layers: str | Sequence[
         raise DirectionError(f"{count} directions cannot be had from {generator.w_dim} dimensions.", "Ask for fewer.")
     resolutions = generator.synthesis.layer_resolutions
     chosen = layer_indices(layers, resolutions)
-    sizes = {resolutions[layer] for layer in chosen}
-    rows = [weight for size, weight in _style_weights(generator) if size in sizes]
+    rows = [weight for row, weight in generator.synthesis.style_weights() if row in chosen]
     if not rows:
         raise DirectionError("The generator has no affine style layers to factorise.", "Use principal components.")
     stacked = torch.cat(rows).double()
@@ -71,25 +79,15 @@ def discover_weights(generator: Any, count: int = 10, *, layers: str | Sequence[
     ]  # fmt: skip
 
 
-def _style_weights(generator: Any) -> Iterator[tuple[int, Tensor]]:
-    """Resolution and affine weight [C, w_dim] of the style layers (not of toRGB, which only colours)."""
-    for name, weight in generator.synthesis.named_parameters():
-        parts = name.split(".")
-        if parts[-2:] == ["affine", "weight"] and parts[0][0] == "b" and "torgb" not in parts:
-            yield int(parts[0][1:]), weight.detach()
-
-
 def _found(
     name: str,
     normal: np.ndarray,
-    generator: Any,
+    generator: StyleGenerator | None,
     layers: str | Sequence[int] | None,
     mean: np.ndarray,
     method: str,
     share: float,
 ) -> Direction:
-    from latentedit.directions.fitting.fit import fingerprint_of
-
     # The sign of an eigenvector is arbitrary; the largest entry is made positive so that results are reproducible.
     normal = normal * np.sign(normal[np.abs(normal).argmax()])
     acting = None

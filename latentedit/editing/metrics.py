@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from latentedit.attributes import canonical
 from latentedit.editing.result import perceive, score_or_none
 from latentedit.images import to_tensor
 
@@ -24,7 +25,7 @@ def measure_edit(edit: Edit) -> list[dict[str, Any]]:
     cosine = nn.functional.cosine_similarity(seen.identity, now.identity, dim=1)
     distance = perception.identity_distance(seen, now)
     before, after = seen.scores(), now.scores()
-    asked_names = _canonical(edit.asked, list(before))
+    asked_names = {canonical(name) for name in edit.asked}
     to_photo = _identity_to_photo(edit, now)
     rows = []
     for row in range(len(edit)):
@@ -54,13 +55,6 @@ def _asked(edit: Edit, name: str, row: int, seen: Any, now: Any) -> dict[str, An
         result["before"], result["after"] = _number(before[row]), _number(after[row])
         result["change"] = _number(after[row] - before[row])
     return result
-
-
-def _canonical(asked: Any, known: list[str]) -> set[str]:
-    from latentedit.networks.perception import ALIASES
-
-    names = {str(ALIASES.get(name, name)) for name in asked}
-    return names & set(known)
 
 
 def _identity_to_photo(edit: Edit, now: Any) -> list[float | None]:

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from latentedit.attributes import plain, resolve
 from latentedit.directions import Direction, list_directions, load_direction
 from latentedit.errors import DirectionError
 from latentedit.models import Model
-from latentedit.networks.perception import ALIASES
 
 Amount = float | int | Sequence[float] | Tensor
 Directions = Mapping[str, Direction | str | os.PathLike[str]] | str | os.PathLike[str]
@@ -67,35 +67,24 @@ def known_directions(model: Model, directions: Directions | None = None) -> dict
     known: dict[str, Direction | Path] = dict(list_directions(model))
     if isinstance(directions, Mapping):
         for name, value in directions.items():
-            known[plain_name(name)] = value if isinstance(value, Direction) else Path(value)
+            known[plain(name)] = value if isinstance(value, Direction) else Path(value)
     elif directions is not None:
         folder = Path(directions)
         if not folder.is_dir():
             raise DirectionError(f"{str(folder)!r} is no folder of directions.", "Give a folder, or a dictionary.")
-        known |= {plain_name(path.stem): path for path in sorted(folder.glob("*.safetensors"))}
+        known |= {plain(path.stem): path for path in sorted(folder.glob("*.safetensors"))}
     return known
 
 
-def plain_name(written: str) -> str:
-    """``"Heavy-Makeup"`` as ``"heavy_makeup"``."""
-    return written.strip().lower().replace("-", "_").replace(" ", "_")
-
-
 def _known_name(written: str, known: Iterable[str], model: Model) -> str:
-    name = plain_name(written)
     names = sorted(known)
-    if name in names:
-        return name
-    canonical = ALIASES.get(name, name)
-    for other in names:
-        if ALIASES.get(other, other) == canonical:
-            return other
+    remedy = f"Known for {model.name!r}: {', '.join(names)}."
     if not names:
-        raise DirectionError(
-            f"Unknown attribute {written!r}: the model {model.name!r} has no directions.",
-            "Fit one with `latentedit-direction fit`, or import one with `latentedit-direction import`.",
+        remedy = (
+            f"The model {model.name!r} has no directions. Fit one with `latentedit-direction fit`, or import one with "
+            "`latentedit-direction import`."
         )
-    raise DirectionError(f"Unknown attribute {written!r}.", f"Known for {model.name!r}: {', '.join(names)}.")
+    return resolve(written, names, remedy=remedy)
 
 
 def _direction(found: Direction | Path, model: Model) -> Direction:

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentedit.directions.fitting.light import WORN
-from latentedit.editing.broyden import TOLERANCE, Goal, approach, even
+from latentedit.attributes import WORN, canonical, even, get_unit
+from latentedit.editing.broyden import Goal, approach
 from latentedit.editing.result import perceive, score_or_none
 from latentedit.editing.subject import Subject
 from latentedit.editing.targets import Request
@@ -67,7 +67,7 @@ def find_distances(
 
 
 def _is_worn(request: Request) -> bool:
-    return request.amount is not None and request.name in WORN and request.direction.is_target
+    return request.amount is not None and canonical(request.name) in WORN and request.direction.is_target
 
 
 def _until_sure(request: Request) -> Request:
@@ -124,10 +124,10 @@ def _corrected(
         attempt[:, columns] = tried.to(attempt)
         ws = move(subject.ws, [(r.direction, attempt[:, k]) for k, r in enumerate(requests)], layers=layers)
         now = perceive(subject.with_ws(ws))
-        return torch.stack([even(now[r.name], unit) for r, unit in zip(chosen, units, strict=True)], dim=1)
+        return torch.stack([even(now[r.name], name) for r, name in zip(chosen, units, strict=True)], dim=1)
 
-    base = torch.stack([even(seen[r.name], unit) for r, unit in zip(chosen, units, strict=True)], dim=1)
-    wanted = torch.stack([even(targets[r.name], unit) for r, unit in zip(chosen, units, strict=True)], dim=1)
+    base = torch.stack([even(seen[r.name], name) for r, name in zip(chosen, units, strict=True)], dim=1)
+    wanted = torch.stack([even(targets[r.name], name) for r, name in zip(chosen, units, strict=True)], dim=1)
     done = torch.stack([_near_enough(r, seen[r.name]) for r in chosen], dim=1)
     wanted = torch.where(done, base, wanted)
     slopes = torch.tensor([_slope(request) for request in chosen], dtype=torch.float64, device=base.device)
@@ -135,7 +135,7 @@ def _corrected(
         [_furthest(r, subject.ws, seen[r.name], distances[:, k], layers) for r, k in zip(chosen, columns, strict=True)],
         dim=1,
     ).double()
-    tolerances = torch.tensor([TOLERANCE.get(unit, 1.0) for unit in units], dtype=torch.float64, device=base.device)
+    tolerances = torch.tensor([get_unit(name).tolerance for name in units], dtype=torch.float64, device=base.device)
     goal = Goal(
         base=base,
         targets=wanted,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
 import platformdirs
+
+from latentedit.files import read_metadata
 
 EMBEDDED = "faces64"
 HOME_VARIABLE = "LATENTEDIT_HOME"
@@ -33,10 +36,25 @@ def embedded_folder() -> Path:
     return Path(str(resources.files("latentedit.assets"))) / EMBEDDED
 
 
-def shipped_directions() -> Path | None:
-    """Folder of the directions of the embedded model; None where the installation has none."""
-    try:
-        folder = Path(str(resources.files("latentedit.assets.directions")))
-    except ModuleNotFoundError:  # a plain source tree on sys.path, without the mapping of an installation
-        folder = Path(str(resources.files("latentedit"))).parent / "directions"
+def shipped_directions(model: str = EMBEDDED) -> Path | None:
+    """Folder of the directions that the package ships for ``model``; None where it ships none."""
+    folder = _all_shipped() / model
     return folder if folder.is_dir() else None
+
+
+@cache
+def shipped_for(fingerprint: str) -> Path | None:
+    """The same for whichever model has the generator ``fingerprint``: a copy has the directions of its original."""
+    for folder in sorted(path for path in _all_shipped().glob("*") if path.is_dir()):
+        first = next(iter(sorted(folder.glob("*.safetensors"))), None)
+        if first is not None and read_metadata(first).get("fingerprint") == fingerprint:
+            return folder
+    return None
+
+
+def _all_shipped() -> Path:
+    """Where the package keeps a folder of directions for each model that it has some for."""
+    try:
+        return Path(str(resources.files("latentedit.assets.directions")))
+    except ModuleNotFoundError:  # a plain source tree on sys.path, without the mapping of an installation
+        return Path(str(resources.files("latentedit"))).parent / "directions"

@@ -18,8 +18,8 @@ import torch
 
 from latentedit.errors import LatentEditError, ModelError
 from latentedit.faces import FFHQ, CropTemplate
-from latentedit.files import atomic_path, read_metadata
-from latentedit.models.locations import user_directions
+from latentedit.files import atomic_path, read_metadata, read_tensors, save_tensors
+from latentedit.models.locations import shipped_for, user_directions
 from latentedit.models.network_file import load_network, save_network
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def save_model(folder: str | os.PathLike[str], model: Model, *, dtype: torch.dty
     """Write ``model`` as a folder and return what loads from it.
 
     ``dtype`` float16 halves the files; the model that is returned has the rounded weights and their fingerprint.
-    Directions are copied into ``directions/`` unless they already lie there or are the package's shipped ones.
+    Directions are copied into ``directions/`` unless they lie there already.
     ``model.json`` is written last, so that an interrupted save never looks complete.
 
     Raises:
@@ -134,6 +134,7 @@ def save_model(folder: str | os.PathLike[str], model: Model, *, dtype: torch.dty
     """
     target = Path(folder)
     extra: dict[str, str] = {}
+    owners = (model.fingerprint, model.fingerprint)
     for part in PARTS:
         network = getattr(model, part)
         if network is None:
@@ -141,10 +142,10 @@ def save_model(folder: str | os.PathLike[str], model: Model, *, dtype: torch.dty
             continue
         digest = save_network(target / f"{part}.safetensors", network, dtype=dtype, extra=extra)
         if part == "generator":
-            extra = {"generator": digest}
+            extra, owners = {"generator": digest}, (model.fingerprint, digest)
     if model.card is not None:
         _write_text(target / CARD, model.card)
-    _copy_directions(model.directions, target / DIRECTIONS)
+    _copy_directions(model.directions, target / DIRECTIONS, owners)
     write_manifest(target, model)
     return load_folder(target)
 
@@ -201,6 +202,7 @@ def load_folder(folder: Path, *, device: str | torch.device = "cpu", only_genera
     manifest = read_manifest(folder)
     weights = folder / "generator.safetensors"
     generator = load_network(weights, kind="generator", device=device)
+    fingerprint = read_metadata(weights)["fingerprint"]
     parts: dict[str, Any] = {}
     for part in () if only_generator else PARTS[1:]:
         path = folder / f"{part}.safetensors"
@@ -211,11 +213,11 @@ def load_folder(folder: Path, *, device: str | torch.device = "cpu", only_genera
         name=str(manifest.get("name") or folder.name),
         generator=generator,
         template=_template(manifest.get("template"), folder),
-        directions=folder / DIRECTIONS if (folder / DIRECTIONS).is_dir() else None,
+        directions=folder / DIRECTIONS if (folder / DIRECTIONS).is_dir() else shipped_for(fingerprint),
         card=(folder / CARD).read_text(encoding="utf-8", errors="replace") if (folder / CARD).is_file() else None,
         licence=manifest.get("licence"),
         path=folder,
-        fingerprint=read_metadata(weights)["fingerprint"],
+        fingerprint=fingerprint,
         **parts,
     )
     if "encoder" in parts:
@@ -267,14 +269,12 @@ def _write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _copy_directions(source: Path | None, target: Path) -> None:
-    from latentedit.models.locations import shipped_directions
-
+def _copy_directions(source: Path | None, target: Path, owners: tuple[str, str]) -> None:
+    """Copy direction files; ``owners`` are the generator's fingerprint before and after its weights were rounded."""
     if source is None or source.resolve() == target.resolve():
         return
-    shipped = shipped_directions()
-    if shipped is not None and source.resolve() == shipped.resolve():
-        return
     for path in sorted(source.glob("*.safetensors")):
-        with atomic_path(target / path.name) as temporary:
-            temporary.write_bytes(path.read_bytes())
+        metadata = read_metadata(path)
+        if metadata.get("fingerprint") == owners[0]:
+            metadata["fingerprint"] = owners[1]
+        save_tensors(target / path.name, read_tensors(path), metadata)

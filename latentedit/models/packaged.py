@@ -10,6 +10,7 @@ import torch
 
 from latentedit.checkpoints.mobile.sources import read_folder
 from latentedit.errors import ModelError
+from latentedit.models.locations import shipped_directions
 from latentedit.models.model import Model
 
 PACKAGED = "ffhq"
@@ -43,5 +44,7 @@ def load_packaged(device: str | torch.device = "cpu") -> Model:
     with _lock:
         if place not in _loaded:
             generator = read_folder(folder).build_generator(repr(str(folder))).to(place)
-            _loaded[place] = Model(name=PACKAGED, generator=generator, path=folder)
+            _loaded[place] = Model(
+                name=PACKAGED, generator=generator, directions=shipped_directions(PACKAGED), path=folder
+            )
         return _loaded[place]

@@ -16,31 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from latentedit.attributes import DEGREES, PROBABILITY, TABLE, YEARS, canonical, resolve
 from latentedit.errors import DirectionError, ImageError, ModelError
 
-ATTRIBUTES: tuple[str, ...] = (
-    "smile", "makeup", "lipstick", "eyeglasses", "male", "hat", "mask", "young", "beard", "stubble", "mustache",
-    "goatee", "sideburns", "bald", "bangs", "receding_hairline", "black_hair", "blond_hair", "brown_hair", "gray_hair",
-    "straight_hair", "wavy_hair", "earrings", "necklace", "necktie", "mouth_open", "high_cheekbones", "rosy_cheeks",
-    "pale_skin", "bags_under_eyes", "narrow_eyes", "arched_eyebrows", "bushy_eyebrows", "big_nose", "pointy_nose",
-    "big_lips", "oval_face", "chubby", "double_chin",
-)  # fmt: skip
+ATTRIBUTES = tuple(attribute.name for attribute in TABLE if attribute.unit == PROBABILITY)
 """Attributes that are trained: `mask`, and those of CelebA (Liu et al. 2015) that describe rather than judge."""
-
-ALIASES: dict[str, str] = {
-    "gender": "male",
-    "glasses": "eyeglasses",
-    "smiling": "smile",
-    "heavy_makeup": "makeup",
-    "wearing_lipstick": "lipstick",
-    "wearing_hat": "hat",
-    "wearing_earrings": "earrings",
-    "wearing_necklace": "necklace",
-    "wearing_necktie": "necktie",
-    "mouth_slightly_open": "mouth_open",
-    "5_o_clock_shadow": "stubble",
-}
-"""Other names that users type, each with the canonical one."""
 
 POSE = ("yaw", "pitch", "roll")
 ACCEPT_RATES = (0.1, 0.03, 0.01, 0.003, 0.001)
@@ -71,25 +51,14 @@ class PerceptionConfig:
     template_shift: float = 0.2
 
     def __post_init__(self) -> None:
-        for name in ("widths", "blocks", "attributes"):
+        for name in ("widths", "blocks"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        # Files of before the table of attributes say "male".
+        object.__setattr__(self, "attributes", tuple(canonical(name) for name in self.attributes))
         if len(self.widths) != len(self.blocks) or not self.widths:
             raise ModelError(
                 f"widths {self.widths} and blocks {self.blocks} differ in length.", "Give one of each per stage."
             )
-
-
-def attribute_name(name: str, known: tuple[str, ...]) -> str:
-    """The canonical name behind ``name`` (any case, aliases resolved).
-
-    Raises:
-        DirectionError: not among ``known``.
-    """
-    canonical = name.strip().lower().replace("-", "_").replace(" ", "_")
-    canonical = ALIASES.get(canonical, canonical)
-    if canonical not in known:
-        raise DirectionError(f"Unknown attribute {name!r}.", f"Known: {', '.join(known)}.")
-    return canonical
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,11 +82,11 @@ class Perception(Mapping[str, Tensor]):
     logits: Tensor = field(repr=False)
 
     def __getitem__(self, name: str) -> Tensor:
-        name = attribute_name(name, tuple(self))
+        name = resolve(name, self)
         return self.probabilities[:, self.names.index(name)] if name in self.names else getattr(self, name)
 
     def __getattr__(self, name: str) -> Tensor:
-        if name.startswith("_") or ALIASES.get(name, name) not in self.__dict__.get("names", ()):
+        if name.startswith("_") or canonical(name) not in self.__dict__.get("names", ()):
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
         return self[name]
 
@@ -209,8 +178,8 @@ class PerceptionNetwork(nn.Module):
     @property
     def units(self) -> dict[str, str]:
         """Unit of each score: "years", "degrees" or "probability"."""
-        pose = dict.fromkeys(POSE, "degrees")
-        return {"age": "years", **pose, **dict.fromkeys(self.config.attributes, "probability")}
+        pose = dict.fromkeys(POSE, DEGREES)
+        return {"age": YEARS, **pose, **dict.fromkeys(self.config.attributes, PROBABILITY)}
 
     @property
     def template(self) -> tuple[float, float]:

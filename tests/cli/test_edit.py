@@ -82,7 +82,11 @@ def test_latents_without_a_photo_give_pictures(call: Callable, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arguments", "status", "text"),
     [
-        (["--smiel", "0.9"], 1, "Error: Unknown attribute 'smiel'. Known for 'tiny': age, smile."),
+        (
+            ["--smiel", "0.9"],
+            1,
+            "Error: Unknown attribute 'smiel'. Did you mean 'smile'? Known for 'tiny': ",
+        ),
         (["--smile", "1.7"], 1, "Error: smile=1.7 is no score: smile is a probability between 0 and 1."),
         (["--age", "nan"], 1, "Error: age=tensor(nan) is no finite number."),
         (["--age", "5", "--layers", "0-99"], 1, "Error: layers='0-99' lies outside this generator's 6 layers."),

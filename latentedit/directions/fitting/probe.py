@@ -8,17 +8,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from latentedit.directions.direction import PROBABILITY, Direction
-from latentedit.directions.fitting.light import light_scores
+from latentedit.attributes import BRIGHTNESS, get_unit
+from latentedit.directions.direction import Direction
+from latentedit.directions.fitting.light import LIGHT, light_scores
 
-# A score that hardly varies among samples must not make every change look large.
-_LEAST_SPREAD = {"years": 5.0, "degrees": 4.0, PROBABILITY: 0.1}
+if TYPE_CHECKING:
+    from latentedit.networks import FacePerception, Perception, StyleGenerator
 
 
 class Probe:
@@ -29,7 +30,12 @@ class Probe:
     """
 
     def __init__(
-        self, generator: Any, perception: Any, *, batch: int = 32, progress: Callable[[int], None] | None = None
+        self,
+        generator: StyleGenerator,
+        perception: FacePerception,
+        *,
+        batch: int = 32,
+        progress: Callable[[int], None] | None = None,
     ) -> None:
         self.generator = generator
         self.perception = perception
@@ -40,6 +46,11 @@ class Probe:
     @property
     def device(self) -> torch.device:
         return next(self.generator.parameters()).device
+
+    @property
+    def units(self) -> dict[str, str]:
+        """The unit of every score of `scores`."""
+        return {**self.perception.units, **dict.fromkeys(LIGHT, BRIGHTNESS)}
 
     def spread_ws(self, w: np.ndarray | Tensor) -> Tensor:
         """``w`` [N, w_dim] repeated over the layers: [N, L, w_dim] on the device."""
@@ -77,7 +88,7 @@ class Probe:
         moved = {name: np.concatenate([part[name] for part in changes]) for name in changes[0]}
         return moved, np.concatenate(distances)
 
-    def _look(self, ws: Tensor) -> tuple[Any, dict[str, Tensor]]:
+    def _look(self, ws: Tensor) -> tuple[Perception, dict[str, Tensor]]:
         """What the perception network sees in the rendered ``ws``, and all scores."""
         images = self.generator.synthesis(ws, noise_mode="const")
         seen = self.perception.perceive(images)
@@ -89,15 +100,11 @@ class Probe:
             self.progress(images)
 
 
-def least_spread(unit: str) -> float:
-    """The smallest standard deviation that changes of a score in ``unit`` are divided by."""
-    return _LEAST_SPREAD.get(unit, 1e-6)
-
-
-def score_spreads(scores: dict[str, np.ndarray], units: dict[str, str]) -> dict[str, float]:
-    """Standard deviation of each score among samples (NaN: unlabelled), bounded from below by its unit."""
+def score_spreads(scores: Mapping[str, np.ndarray], units: Mapping[str, str]) -> dict[str, float]:
+    """Standard deviation of each score among samples (NaN: unlabelled), bounded from below by its unit: a score that
+    hardly varies must not make every change look large."""
     return {
-        name: max(float(np.nanstd(values)), least_spread(units.get(name, "")))
+        name: max(float(np.nanstd(values)), get_unit(units.get(name, "")).spread)
         for name, values in scores.items()
         if np.isfinite(values).any()
     }

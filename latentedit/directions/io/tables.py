@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from latentedit.attributes import canonical, get
 from latentedit.directions.fitting.fit import as_w
 from latentedit.directions.fitting.labelled import LabelledLatents
 from latentedit.directions.io.arrays import read_arrays
@@ -86,10 +87,8 @@ def read_labelled(
     Raises:
         LatentError, DirectionError: see `read_latents` and `read_labels`.
     """
-    from latentedit.networks.perception import ALIASES
-
     w = as_w(read_latents(latents))
-    table = {ALIASES.get(name, name): values for name, values in read_labels(labels, len(w)).items()}
+    table = {canonical(name) if get(name) else name: values for name, values in read_labels(labels, len(w)).items()}
     return LabelledLatents(w, table, {name: units[name] for name in table if name in units}, fingerprint)
 
 
