@@ -12,9 +12,19 @@ from typing import TYPE_CHECKING
 import torch
 
 from latentedit.errors import ModelError
-from latentedit.models.locations import EMBEDDED, embedded_folder, models_folder, shipped_directions
+from latentedit.models.locations import (
+    BUNDLED,
+    EMBEDDED,
+    MODEL_VARIABLE,
+    PACKAGED,
+    bundled_folder,
+    default_model,
+    embedded_folder,
+    models_folder,
+    shipped_directions,
+)
 from latentedit.models.model import MANIFEST, Model, load_folder
-from latentedit.models.packaged import PACKAGED, load_packaged
+from latentedit.models.packaged import load_packaged, notice_fallback
 
 if TYPE_CHECKING:
     from latentedit.networks import StyleGenerator
@@ -22,16 +32,18 @@ if TYPE_CHECKING:
 
 Source = str | os.PathLike[str] | None
 
-_embedded: dict[torch.device, Model] = {}
-_lock = threading.Lock()
+_bundled: dict[tuple[str, torch.device], Model] = {}
+_whole: dict[tuple[str, torch.device], Model] = {}
+_lock = threading.RLock()
 
 
 def load_model(source: Source = None, *, device: str | torch.device = "cpu") -> Model:
     """A model: generator, and what it has of encoder, perception network, directions, crop template, and card.
 
     Args:
-        source: None or "faces64" is the embedded model (kept for the life of the process, one per device); else the
-            name of a registered model, a model folder, or a checkpoint file of any kind that `load_generator` reads.
+        source: None is the default model: "ffhq" where its weights are, else "faces64" (`default_model`). These two are
+            kept for the life of the process, one per device. Else the name of a registered model, a model folder, or a
+            checkpoint file of any kind that `load_generator` reads.
         device: where the networks go.
 
     A model without a perception network of its own gets a copy of the embedded one's: it looks at aligned faces of any
@@ -40,12 +52,23 @@ def load_model(source: Source = None, *, device: str | torch.device = "cpu") -> 
     Raises:
         ModelError: unknown name, unreadable file, or a damaged folder.
     """
-    if source is None or source == EMBEDDED:
-        return _load_embedded(torch.device(device))
-    model = load_own_parts(source, device=device)
+    source = _chosen(source)
+    if source == EMBEDDED:
+        return _load_bundled(EMBEDDED, device)
+    if source != PACKAGED:
+        return _with_perception(load_own_parts(source, device=device))
+    key = PACKAGED, torch.device(device)
+    with _lock:
+        if key not in _whole:
+            _whole[key] = _with_perception(_load_bundled(*key))
+        return _whole[key]
+
+
+def _with_perception(model: Model) -> Model:
+    """``model`` with a perception network for its crops: its own, else the embedded model's."""
     perception = model.perception
     if perception is None and (embedded_folder() / MANIFEST).is_file():
-        perception = copy.deepcopy(_load_embedded(torch.device(device)).perception)
+        perception = copy.deepcopy(_load_bundled(EMBEDDED, model.device).perception)
     if perception is None:
         return model
     return replace(model, perception=perception.for_template(model.template.scale, model.template.shift))
@@ -53,10 +76,9 @@ def load_model(source: Source = None, *, device: str | torch.device = "cpu") -> 
 
 def load_own_parts(source: Source = None, *, device: str | torch.device = "cpu") -> Model:
     """As `load_model`, with nothing lent by the embedded model: what there is to copy or convert."""
-    if source is None or source == EMBEDDED:
-        return _load_embedded(torch.device(device))
-    if source == PACKAGED:
-        return load_packaged(device)
+    source = _chosen(source)
+    if source in BUNDLED:
+        return _load_bundled(os.fspath(source), device)
     path = locate(source)
     return load_folder(path, device=device) if _is_own_folder(path) else _from_file(path, device)
 
@@ -66,16 +88,16 @@ def load_generator(source: Source = None, *, device: str | torch.device = "cpu")
 
     ``source`` is what `load_model` takes. The kind of a checkpoint is told by its content, not by its name: NVIDIA
     PyTorch pickles (StyleGAN2-ADA, StyleGAN3), TensorFlow pickles (StyleGAN 1, 2), rosinality ``.pt``, checkpoints of
-    the pSp family, and own ``.safetensors``. No file is executed.
+    the pSp family, MobileStyleGAN (its authors' checkpoint; exported graphs as a folder, wheel, or one of their files),
+    and own ``.safetensors``. No file is executed.
 
     Raises:
         ModelError: unknown name or unreadable file.
         UnsafeCheckpointError: a pickle that asks for more than plain weights.
     """
-    if source is None or source == EMBEDDED:
-        return _load_embedded(torch.device(device)).generator
-    if source == PACKAGED:
-        return load_packaged(device).generator
+    source = _chosen(source)
+    if source in BUNDLED:
+        return _load_bundled(os.fspath(source), device).generator
     path = locate(source)
     if _is_own_folder(path):
         return load_folder(path, device=device, only_generator=True).generator
@@ -90,8 +112,8 @@ def locate(source: str | os.PathLike[str]) -> Path:
     """
     text = os.fspath(source)
     path = Path(text)
-    if text == EMBEDDED:
-        return embedded_folder()
+    if text in BUNDLED:
+        return bundled_folder(text)
     try:
         if path.exists():
             return path
@@ -101,7 +123,7 @@ def locate(source: str | os.PathLike[str]) -> Path:
                 return registered
     except (OSError, ValueError) as error:  # an over-long name, an embedded null character
         raise ModelError(f"{text!r:.100} is no path: {error}.", None) from error
-    known = ", ".join([EMBEDDED, *registered_names()])
+    known = ", ".join([*BUNDLED, *registered_names()])
     raise ModelError(
         f"There is no model {text!r}: neither a file, a folder, nor a registered name.",
         f"Registered models: {known}. Register another with `latentedit model add`.",
@@ -114,18 +136,33 @@ def registered_names() -> list[str]:
     return sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}")) if folder.is_dir() else []
 
 
-def _load_embedded(device: torch.device) -> Model:
+def _chosen(source: Source) -> str | os.PathLike[str]:
+    """``source``, or the default model where it is None."""
+    if source is not None:
+        return source
+    name = default_model()
+    if name == EMBEDDED and not os.environ.get(MODEL_VARIABLE):
+        notice_fallback()
+    return name
+
+
+def _load_bundled(name: str, device: str | torch.device) -> Model:
+    key = name, torch.device(device)
     with _lock:
-        if device not in _embedded:
-            folder = embedded_folder()
-            if not (folder / MANIFEST).is_file():
-                raise ModelError(
-                    f"The embedded model is missing from the installation ({str(folder)!r}).",
-                    "Install latentedit again, or name a model with `--model`.",
-                )
-            model = load_folder(folder, device=device)
-            _embedded[device] = replace(model, directions=shipped_directions() or model.directions)
-        return _embedded[device]
+        if key not in _bundled:
+            model = load_packaged(key[1]) if name == PACKAGED else _load_embedded(key[1])
+            _bundled[key] = replace(model, directions=shipped_directions(name) or model.directions)
+        return _bundled[key]
+
+
+def _load_embedded(device: torch.device) -> Model:
+    folder = embedded_folder()
+    if not (folder / MANIFEST).is_file():
+        raise ModelError(
+            f"The embedded model is missing from the installation ({str(folder)!r}).",
+            "Install latentedit again, or name a model with `--model`.",
+        )
+    return load_folder(folder, device=device)
 
 
 def _is_own_folder(path: Path) -> bool:

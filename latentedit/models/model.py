@@ -1,8 +1,8 @@
 """A model is a folder: generator, and beside it what the commands need to edit photos with it.
 
 ``model.json`` names the parts with their SHA-256, the resolution, the crop template and the licence; then come
-``generator.safetensors``, optionally ``encoder.safetensors`` and ``perception.safetensors``, ``MODEL_CARD.md``, and a
-folder ``directions/``.
+``generator.safetensors``, optionally ``encoder.safetensors``, ``perception.safetensors`` and ``heads.safetensors``
+(small pictures from inner features), ``MODEL_CARD.md``, and a folder ``directions/``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MANIFEST = "model.json"
 CARD = "MODEL_CARD.md"
 DIRECTIONS = "directions"
 FOLDER_FORMAT = "latentedit-model"
-PARTS = ("generator", "encoder", "perception")
+PARTS = ("generator", "encoder", "perception", "heads")
 _REMEDY = {
     "encoder": "Use `--method optimize`, or give the model one with `latentedit model add`.",
     "perception": "Give the model one with `latentedit model add`, or use the embedded model.",
@@ -136,7 +136,7 @@ def save_model(folder: str | os.PathLike[str], model: Model, *, dtype: torch.dty
     extra: dict[str, str] = {}
     owners = (model.fingerprint, model.fingerprint)
     for part in PARTS:
-        network = getattr(model, part)
+        network = _part_of(model, part)
         if network is None:
             (target / f"{part}.safetensors").unlink(missing_ok=True)
             continue
@@ -153,6 +153,7 @@ def save_model(folder: str | os.PathLike[str], model: Model, *, dtype: torch.dty
 def write_manifest(folder: Path, model: Model) -> None:
     """Write ``model.json`` for the parts that lie in ``folder``; name, template and licence are ``model``'s."""
     files = {}
+    weights = folder / "generator.safetensors"
     for part in PARTS:
         path = folder / f"{part}.safetensors"
         if path.is_file():
@@ -164,7 +165,7 @@ def write_manifest(folder: Path, model: Model) -> None:
         "resolution": model.resolution,
         "template": model.template.to_dict(),
         "licence": model.licence,
-        "fingerprint": read_metadata(folder / "generator.safetensors")["fingerprint"],
+        "fingerprint": read_metadata(weights)["fingerprint"] if weights.is_file() else model.fingerprint,
         "files": files,
     }
     _write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
@@ -202,27 +203,52 @@ def load_folder(folder: Path, *, device: str | torch.device = "cpu", only_genera
     manifest = read_manifest(folder)
     weights = folder / "generator.safetensors"
     generator = load_network(weights, kind="generator", device=device)
-    fingerprint = read_metadata(weights)["fingerprint"]
+    name = str(manifest.get("name") or folder.name)
+    model = Model(name, generator, path=folder, fingerprint=read_metadata(weights)["fingerprint"])
+    return load_parts(folder, model, only_generator=only_generator)
+
+
+def load_parts(folder: Path, model: Model, *, only_generator: bool = False) -> Model:
+    """``model``, a generator alone, with what lies beside it in ``folder``; heads count as a part of the generator.
+
+    Raises:
+        ModelError: no model folder, a listed part is missing or damaged, or a part is another generator's.
+    """
+    manifest = read_manifest(folder)
+    files = manifest.get("files")
+    listed = set(files) if isinstance(files, dict) else set()
     parts: dict[str, Any] = {}
-    for part in () if only_generator else PARTS[1:]:
+    for part in ("heads",) if only_generator else PARTS[1:]:
         path = folder / f"{part}.safetensors"
-        listed = isinstance(manifest.get("files"), dict) and path.name in manifest["files"]
-        if path.is_file() or listed:
-            parts[part] = load_network(path, kind=part, device=device)
-    model = Model(
-        name=str(manifest.get("name") or folder.name),
-        generator=generator,
+        if path.is_file() or path.name in listed:
+            parts[part] = load_network(path, kind=part, device=model.device)
+            _check_pair(path, part, model)
+    if "heads" in parts:
+        _attach_heads(model, parts.pop("heads"), folder)
+    card = folder / CARD
+    own = folder / DIRECTIONS
+    return replace(
+        model,
         template=_template(manifest.get("template"), folder),
-        directions=folder / DIRECTIONS if (folder / DIRECTIONS).is_dir() else shipped_for(fingerprint),
-        card=(folder / CARD).read_text(encoding="utf-8", errors="replace") if (folder / CARD).is_file() else None,
+        directions=own if own.is_dir() else shipped_for(model.fingerprint),
+        card=card.read_text(encoding="utf-8", errors="replace") if card.is_file() else None,
         licence=manifest.get("licence"),
-        path=folder,
-        fingerprint=fingerprint,
         **parts,
     )
-    if "encoder" in parts:
-        _check_pair(folder / "encoder.safetensors", model)
-    return model
+
+
+def _attach_heads(model: Model, heads: Any, folder: Path) -> None:
+    from latentedit.networks.mobilestylegan import MobileSynthesis
+
+    if not isinstance(model.generator.synthesis, MobileSynthesis):
+        raise ModelError(
+            f"The generator in {str(folder)!r} takes no heads.", "Put the two files of one model together."
+        )
+    model.generator.synthesis.heads = heads
+
+
+def _part_of(model: Model, part: str) -> Any:
+    return getattr(model.generator.synthesis, "heads", None) if part == "heads" else getattr(model, part)
 
 
 def verify_folder(folder: Path) -> None:
@@ -246,11 +272,11 @@ def with_parts(model: Model, **parts: Any) -> Model:
     return replace(model, **{name: value for name, value in parts.items() if value is not None})
 
 
-def _check_pair(path: Path, model: Model) -> None:
+def _check_pair(path: Path, part: str, model: Model) -> None:
     owner = read_metadata(path).get("generator")
-    if owner is not None and owner != model.fingerprint:
+    if part != "perception" and owner is not None and owner != model.fingerprint:
         raise ModelError(
-            f"The encoder in {str(path)!r} belongs to the generator {owner}, not to {model.fingerprint}.",
+            f"The {part} in {str(path)!r} belongs to the generator {owner}, not to {model.fingerprint}.",
             "Put the two files of one model together.",
         )
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from latentedit.cuda_ops import haar_cells, pointwise_lrelu, styled_depthwise
 from latentedit.errors import LatentError, ModelError
 from latentedit.models import load_generator
-from latentedit.models.packaged import package_folder
+from latentedit.models.locations import package_folder
 from latentedit.networks import fingerprint
 from latentedit.networks.mobilestylegan import MobileStyleGANConfig, MobileStyleGANGenerator
 
