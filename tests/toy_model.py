@@ -32,7 +32,7 @@ class ToySynthesis(nn.Module):
 
     layer_resolutions = (4, 4, 8, 8, 16, 16)
 
-    def forward(self, ws: Tensor, *, noise_mode: str = "const") -> Tensor:
+    def forward(self, ws: Tensor, *, noise_mode: str = "const", noise: object = None) -> Tensor:
         return torch.stack([ws, ws, ws], 1) / RANGE
 
 

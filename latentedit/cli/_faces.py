@@ -11,6 +11,7 @@ import click
 
 from latentedit.cli._common import progress
 from latentedit.errors import OutputError
+from latentedit.inversion.methods.table import CHOICES
 
 if TYPE_CHECKING:
     from latentedit.inversion import Progress
@@ -22,7 +23,7 @@ FACE_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Pat
 
 method_option = click.option(
     "--method",
-    type=click.Choice(["auto", "encoder", "optimize", "hybrid"]),
+    type=click.Choice(CHOICES),
     default="auto",
     show_default=True,
     help="How photos are inverted; see `latentedit invert --help`.",
@@ -54,26 +55,27 @@ def open_faces(
     """For every path its faces: inversions of a photo (all in one batch), or what a file of latents holds."""
     from latentedit.editing.subject import read_latents
     from latentedit.inversion import InversionConfig
-    from latentedit.inversion.api import invert_sources
+    from latentedit.inversion.api import invert_portraits
+    from latentedit.inversion.methods.table import find_method
     from latentedit.inversion.photos import gather
-    from latentedit.inversion.solve import choose_method
 
     sources = {i: gather(path, model=model, face=face) for i, path in enumerate(paths) if not is_latent(path)}
     faces: list[list[Any]] = [[] if i in sources else [read_latents(path)] for i, path in enumerate(paths)]
     if not sources:
         return faces
     owners = [i for i, found in sources.items() for _ in found]
-    chosen = choose_method(method, model)
+    chosen = find_method(method, model)
     config = InversionConfig(steps=steps)
-    total = max(config.total_steps(chosen), 1)
+    planned = chosen.plan(config).total
+    total = max(planned, 1)
     with progress("Inverting", total=total * len(owners)) as bar:
 
         def follow(event: Progress) -> None:
             bar.update(event.completed)
 
         flat = [source for found in sources.values() for source in found]
-        callback = follow if config.total_steps(chosen) else None
-        results = invert_sources(flat, model=model, method=chosen, config=config, seed=seed, callback=callback)
+        callback = follow if planned else None
+        results = invert_portraits(flat, model=model, method=chosen, config=config, seed=seed, callback=callback)
         for owner, inversion in zip(owners, results, strict=True):
             faces[owner].append(inversion)
     return faces

@@ -17,12 +17,13 @@ from latentedit.cli._common import (
     progress,
     seed_option,
 )
+from latentedit.inversion.methods.table import CHOICES, METHODS
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from latentedit.inversion import Inversion, Progress
-    from latentedit.inversion.photos import Source
+    from latentedit.inversion.photos import Portrait
 
 _VIDEO_FRAMES = 120
 _VIDEO_FPS = 30.0
@@ -33,14 +34,12 @@ _VIDEO_SIDE = 256
 @click.argument("photos", nargs=-1, required=True, type=PHOTO, metavar="PHOTO...")
 @click.option(
     "--method",
-    type=click.Choice(["auto", "encoder", "optimize", "hybrid"]),
+    type=click.Choice(CHOICES),
     default="auto",
     show_default=True,
-    help="encoder: one pass; optimize: gradient descent; hybrid: both; auto: hybrid where there is an encoder.",
+    help="; ".join(f"{name}: {what}" for name, what in METHODS.items()) + "; auto: hybrid where there is an encoder.",
 )
-@click.option(
-    "--steps", type=click.IntRange(min=0), help="Steps of descent at most.  [default: 200 hybrid, 500 optimize]"
-)
+@click.option("--steps", type=click.IntRange(min=0), help="Steps of descent at most.  [default: the method's own]")
 @click.option("--aligned", is_flag=True, help="The photos are crops already: find no face, cut nothing.")
 @click.option(
     "--refine",
@@ -76,14 +75,14 @@ def command(
     the latent renders to), NAME-target.png (the crop it was made of), and NAME-projected_w.npz (for other tools).
     """
     from latentedit.inversion import InversionConfig
-    from latentedit.inversion.api import as_model, invert_sources
+    from latentedit.inversion.api import as_model, invert_portraits
+    from latentedit.inversion.methods.table import find_method
     from latentedit.inversion.photos import gather
-    from latentedit.inversion.solve import choose_method
 
     loaded = as_model(model, device)
-    chosen = choose_method(method, loaded)
+    chosen = find_method(method, loaded)
     config = InversionConfig(steps=steps, refine=refine)
-    total = config.total_steps(chosen)
+    total = chosen.plan(config).total
     if save_video:
         if not total:
             raise click.UsageError(
@@ -102,7 +101,7 @@ def command(
             bar.update(event.completed, note=_note(event))
             _film(event, films, sources)
 
-        results = invert_sources(
+        results = invert_portraits(
             sources, model=loaded, method=chosen, config=config, seed=seed, callback=follow if total else None
         )
         for index, (name, inversion) in enumerate(zip(names, results, strict=True)):
@@ -118,7 +117,7 @@ def _note(event: Progress) -> str:
     return " ".join(f"{name} {float(value.mean()):.4f}" for name, value in event.losses.items())
 
 
-def _film(event: Progress, films: list[list[Image.Image]], sources: list[Source]) -> None:
+def _film(event: Progress, films: list[list[Image.Image]], sources: list[Portrait]) -> None:
     if event.images is None:
         return
     from latentedit.images import to_pil

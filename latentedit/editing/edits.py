@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from latentedit.editing.result import Asked, Edit
+from latentedit.editing.result import Edit
+from latentedit.editing.strength import find_distances, move
 from latentedit.editing.subject import Subject, subject_of
-from latentedit.editing.targets import Amount, Directions, Request, read_requests
-from latentedit.editing.units import find_distances, move
+from latentedit.editing.targets import Amount, Asked, Directions, Request, read_requests
 from latentedit.errors import LatentError, ModelError
 from latentedit.latents import Layers, check_ws, layer_indices
 

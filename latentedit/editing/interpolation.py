@@ -6,7 +6,7 @@ Legend: ``F`` frames, ``K`` key faces, ``L`` style layers.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,14 +17,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from latentedit.editing.easing import Easing, positions
-from latentedit.editing.paths import Curve, along
-from latentedit.editing.subject import Subject, blend_deltas, blend_noise, model_of, subject_of
+from latentedit.codes import Code
+from latentedit.codes.code import Advance
+from latentedit.editing.subject import Subject, model_of, subject_of
+from latentedit.editing.timeline import Curve, Easing, along, positions
 from latentedit.errors import LatentError
 from latentedit.images import to_pil
 from latentedit.latents import seed_z
-
-Advance = Callable[[int], object]
+from latentedit.media import save_animation
 
 
 def interpolate(
@@ -66,7 +66,7 @@ def interpolate(
         keys_z = _read_z(items, owner)
         at = _positions(len(keys_z), frames, loop, easing)
         ws = _mapped(owner, along(keys_z, at, curve=curve, loop=loop), truncation_psi)
-        return Interpolation(Subject(owner, ws), np.arange(float(len(at))), "linear", False, loop)
+        return Interpolation(Subject(owner, Code(ws)), np.arange(float(len(at))), "linear", False, loop)
     keys = _read_keys(items, generator, model, truncation_psi)
     return Interpolation(keys, _positions(len(keys), frames, loop, easing), curve, loop, loop)
 
@@ -99,24 +99,18 @@ class Interpolation:
 
     def subject(self, first: int, last: int) -> Subject:
         """The frames from ``first`` up to ``last`` (exclusive) as latents with their noise and weight changes."""
-        plain = Subject(self.keys.model, self.ws[first:last])
-        if not self.keys.noise and not self.keys.deltas:
-            return plain
+        keys, generator = self.keys.code, self.keys.model.generator
+        ws = self.ws[first:last]
+        if not keys.noise and not keys.deltas:
+            return Subject(self.keys.model, Code(ws))
         before = np.floor(self.at[first:last] + 1e-9).astype(int)
-        shares = self.at[first:last] - before
-        pairs = [(int(b) % len(self.keys), (int(b) + 1) % len(self.keys)) for b in before]
-        noise, deltas = [], []
-        for (one, other), share in zip(pairs, shares, strict=True):
-            a, b = self.keys.take([one]), self.keys.take([other])
-            weight = float(np.clip(share, 0, 1))
-            if self.keys.noise:
-                maps = a.stored_noise()
-                noise.append(blend_noise(maps, b.stored_noise(), dict.fromkeys(maps, weight)))
-            if self.keys.deltas:
-                deltas.append(blend_deltas(a.deltas[0], b.deltas[0], weight))
-        joined = {name: torch.cat([maps[name] for maps in noise]) for name in (noise[0] if noise else {})}
-        anchors = along(self.keys.anchored(), self.at, curve=self.curve, loop=self.closed)[first:last]
-        return replace(plain, noise=joined, deltas=tuple(deltas), anchors=anchors if deltas else None)
+        shares = np.clip(self.at[first:last] - before, 0, 1)
+        frames = [
+            keys.take([int(b) % len(keys)]).blend(keys.take([int(b + 1) % len(keys)]), float(share), generator)
+            for b, share in zip(before, shares, strict=True)
+        ]
+        anchor = along(keys.anchored, self.at, curve=self.curve, loop=self.closed)[first:last] if keys.deltas else None
+        return Subject(self.keys.model, replace(Code.cat(frames, generator), ws=ws, anchor=anchor))
 
     def render(self, advance: Advance | None = None, *, batch: int = 16) -> list[Image.Image]:
         """Render all frames; ``advance`` is called with the number of frames after each batch."""
@@ -133,8 +127,6 @@ class Interpolation:
         Raises:
             OutputError: another suffix, or a place that cannot be written to.
         """
-        from latentedit.media import save_animation
-
         return save_animation(self.frames, path, fps, loop=self.loop, size=size)
 
 

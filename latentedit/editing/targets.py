@@ -38,6 +38,27 @@ class Request:
         return 1 if value is None else len(value)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What was asked of an attribute, per row: ``amount`` in ``unit`` (None where a distance was given), the ``target``
+    score (None where nothing was measured), and the ``distance`` that the latent moved."""
+
+    unit: str
+    distance: tuple[float, ...]
+    amount: tuple[float, ...] | None = None
+    target: tuple[float, ...] | None = None
+
+    @classmethod
+    def of(cls, request: Request, distance: Tensor, target: Tensor | None = None) -> Asked:
+        amount = None if request.amount is None else tuple(request.amount.tolist())
+        return cls(
+            request.direction.unit,
+            tuple(distance.tolist()),
+            amount,
+            None if target is None else tuple(target.tolist()),
+        )
+
+
 def read_requests(
     model: Model,
     attributes: Mapping[str, Amount],

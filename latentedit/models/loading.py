@@ -23,7 +23,7 @@ from latentedit.models.locations import (
     models_folder,
     shipped_directions,
 )
-from latentedit.models.model import MANIFEST, Model, load_folder
+from latentedit.models.model import MANIFEST, Model, load_folder, read_manifest
 from latentedit.models.packaged import load_packaged, notice_fallback
 
 if TYPE_CHECKING:
@@ -62,6 +62,18 @@ def load_model(source: Source = None, *, device: str | torch.device = "cpu") -> 
         if key not in _whole:
             _whole[key] = _with_perception(_load_bundled(*key))
         return _whole[key]
+
+
+def model_around(generator: StyleGenerator) -> Model:
+    """A model around a bare generator: a bundled model where it is that one's, else with a perception network lent."""
+    from latentedit.networks import fingerprint
+
+    own = fingerprint(generator)
+    for name in BUNDLED:
+        folder = bundled_folder(name)
+        if (folder / MANIFEST).is_file() and read_manifest(folder).get("fingerprint") == own:
+            return replace(load_model(name, device=next(generator.parameters()).device), generator=generator)
+    return _with_perception(Model(type(generator).__name__.lower(), generator, fingerprint=own))
 
 
 def _with_perception(model: Model) -> Model:

@@ -229,6 +229,10 @@ class MobileSynthesis(StyleSynthesis):
                 yield row, self.get_parameter(f"b{self.layer_resolutions[row]}.up.weight").detach()
             yield row, weight
 
+    def refinable_weights(self) -> dict[str, int]:
+        """Names of the dense and pointwise weights [O, ...], and pixels a side of what they read."""
+        return {f"{name}.weight": side for name, (side, _) in self.noise_shapes.items()}
+
     def forward(
         self,
         ws: Tensor,

@@ -95,6 +95,16 @@ class StyleSynthesis(nn.Module, ABC):
         """The learnt factor of the noise ``name``: a scalar or one per channel [C]; 0 where it has no effect."""
         return self.get_parameter(f"{name}.noise_strength")
 
+    def refinable_weights(self) -> dict[str, int]:
+        """Names of the convolutions' weights [O, ...] that draw the picture, and pixels a side of what they read.
+
+        A change of these is what an inversion may keep for its photo; those that only turn features into colours
+        (ToRGB, shortcuts) are not among them. Here: ``conv0`` of a block doubles the resolution, ``conv1`` keeps it.
+        """
+        known = dict(self.named_parameters())
+        sides = {name: side // (1 if name.endswith("conv1") else 2) for name, (side, _) in self.noise_shapes.items()}
+        return {f"{name}.weight": side for name, side in sides.items() if f"{name}.weight" in known}
+
     def style_weights(self) -> Iterator[tuple[int, Tensor]]:
         """Per layer the row of ``ws`` and the matrix [C, w_dim] that turns it into styles, without layers that colour.
 

@@ -238,6 +238,12 @@ class StyleGAN3Synthesis(StyleSynthesis):
         cutoffs = [self.config.first_cutoff, *(plan.cutoff for plan in self.config.plans())]
         return tuple(int(2 ** round(np.log2(2 * cutoff))) for cutoff in cutoffs)
 
+    def refinable_weights(self) -> dict[str, int]:
+        """Names of the layers' weights [O,I,k,k] and pixels a side of what they read, margins included."""
+        plans = self.config.plans()
+        sides = [plan.size for plan in (plans[0], *plans[:-1])]
+        return {f"{name}.weight": side for name, side in zip(self.layer_names, sides, strict=True)}
+
     def move(self, *, translate: tuple[float, float] = (0.0, 0.0), angle: float = 0.0) -> None:
         """Turn the picture by ``angle`` degrees, then move it by ``translate`` (x right, y down, 1 = the image's side).
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from latentedit.directions import Calibration, Direction, OutOfRangeWarning
 from latentedit.editing import Subject, edit
+from latentedit.editing.strength import move
 from latentedit.editing.subject import subject_of
-from latentedit.editing.units import move
 from latentedit.errors import (
     DirectionError,
     FingerprintError,
@@ -125,7 +125,7 @@ def test_a_weight_change_of_an_inversion_is_rendered(model: Model, inversion: In
     stream = torch.Generator().manual_seed(0)
     left = torch.randn(weight.shape[0], 1, generator=stream)
     factors = (left, torch.randn(1, weight[0].numel(), generator=stream))
-    changed = replace(inversion, delta={"b8.conv0.weight": factors})
+    changed = replace(inversion, code=replace(inversion.code, deltas=({"b8.conv0.weight": factors},)))
     changed = replace(changed, image=changed.render(model.generator))
     shown = edit([changed, inversion], model=model).images
     np.testing.assert_array_equal(np.asarray(shown[0]), np.asarray(changed.image))

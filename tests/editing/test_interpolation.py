@@ -11,8 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from latentedit.editing import edit, interpolate
-from latentedit.editing.easing import EASINGS, positions
-from latentedit.editing.paths import along
+from latentedit.editing.timeline import EASINGS, along, positions
 from latentedit.errors import LatentError
 from latentedit.inversion import Inversion
 from latentedit.latents import seed_z

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from solving import solve
 
+from latentedit.codes.delta import adapted
 from latentedit.inversion import InversionConfig
 from latentedit.inversion.losses import pixel_loss
-from latentedit.inversion.low_rank import adapt
 from latentedit.inversion.noise import NoiseMaps
-from latentedit.inversion.solve import solve
 from latentedit.models import Model
 from latentedit.networks.stylegan1 import StyleGAN1Config, StyleGAN1Generator
 from latentedit.networks.stylegan3 import StyleGAN3Config, StyleGAN3Generator
@@ -53,15 +53,13 @@ def test_other_architectures_are_inverted_and_refined(make, noisy):
         steps=55, patience=0, perceptual=None, identity=None, refine="weights", weight_share=0.3,
         weight_learning_rate=0.02,
     )  # fmt: skip
-    start = solve(
-        model, target, method="optimize", config=InversionConfig(steps=0, perceptual=None, identity=None), seeds=[0]
-    )
-    found = solve(model, target, method="optimize", config=config, seeds=[0])
+    start = solve(model, target, method="optimize", config=InversionConfig(steps=0, perceptual=None, identity=None))
+    found = solve(model, target, method="optimize", config=config)
     assert bool(found.noise) == noisy
     images = [
         network.synthesis(solution.ws, **({"noise": solution.noise} if solution.noise else {}))
         for network, solution in (
-            (generator, start), (generator, found), (adapt(generator, found.deltas[0]), found),
+            (generator, start), (generator, found), (adapted(generator, found.deltas[0]), found),
         )
     ]  # fmt: skip
     losses = [float(pixel_loss(image, target)) for image in images]

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from latentedit.editing import edit
-from latentedit.editing.transfer import transfer_change
+from latentedit.editing.paste import transfer_change
 from latentedit.errors import FaceError, ImageError, LatentEditError
 from latentedit.inversion import Inversion
 from latentedit.models import Model

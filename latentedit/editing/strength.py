@@ -8,16 +8,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from latentedit.attributes import WORN, canonical, even, get_unit
+from latentedit.directions.direction import Direction, OutOfRangeWarning
 from latentedit.editing.broyden import Goal, approach
-from latentedit.editing.result import perceive, score_or_none
-from latentedit.editing.subject import Subject
+from latentedit.editing.subject import Subject, score_or_none
 from latentedit.editing.targets import Request
+from latentedit.networks import Perception
+
+warnings.filterwarnings("always", category=OutOfRangeWarning, append=True)  # every edit says it; users' filters win
 
 NEAR_ENOUGH = 0.1
 """Probabilities that exceed the one asked for by less, seen from 0.5, are left as they are."""
@@ -27,7 +29,9 @@ _OPAQUE = 0.8
 """Share of the distance to a score of `_SURE` that what is worn goes on by where 1 is asked for."""
 
 
-def move(ws: Tensor, steps: Sequence[tuple[Any, Tensor | float]], *, layers: tuple[int, ...] | None = None) -> Tensor:
+def move(
+    ws: Tensor, steps: Sequence[tuple[Direction, Tensor | float]], *, layers: tuple[int, ...] | None = None
+) -> Tensor:
     """``ws`` [N,L,w_dim] moved by pairs of `Direction` and distance (a number or [N]); nothing is rendered."""
     moved = ws
     for direction, distance in steps:
@@ -41,7 +45,7 @@ def find_distances(
     """Distances [N,K] of all requests, and the target scores [N] of those that were measured."""
     completions = [_completion(request) for request in requests]
     requests = [_until_sure(request) for request in requests]
-    seen = perceive(subject) if verify and any(r.amount is not None for r in requests) else None
+    seen = subject.perceive() if verify and any(r.amount is not None for r in requests) else None
     columns: list[Tensor] = []
     targets: dict[str, Tensor] = {}
     for request in requests:
@@ -50,9 +54,7 @@ def find_distances(
             columns.append(request.distance)
             continue
         current = None if seen is None else score_or_none(seen, request.name)
-        with warnings.catch_warnings():
-            warnings.simplefilter("always")
-            start = request.direction.distance_for(subject.ws, request.amount, current=current, layers=layers)
+        start = request.direction.distance_for(subject.ws, request.amount, current=current, layers=layers)
         if current is not None:
             done = _near_enough(request, current)
             targets[request.name] = torch.where(done, current, _target(request, current))
@@ -112,7 +114,7 @@ def _corrected(
     layers: tuple[int, ...] | None,
     distances: Tensor,
     targets: Mapping[str, Tensor],
-    seen: Any,
+    seen: Perception,
 ) -> Tensor:
     """Distances [N,K] after looking at what they do; columns without a target stay as they are."""
     columns = [k for k, request in enumerate(requests) if request.name in targets]
@@ -123,7 +125,7 @@ def _corrected(
         attempt = distances.clone()
         attempt[:, columns] = tried.to(attempt)
         ws = move(subject.ws, [(r.direction, attempt[:, k]) for k, r in enumerate(requests)], layers=layers)
-        now = perceive(subject.with_ws(ws))
+        now = subject.with_ws(ws).perceive()
         return torch.stack([even(now[r.name], name) for r, name in zip(chosen, units, strict=True)], dim=1)
 
     base = torch.stack([even(seen[r.name], name) for r, name in zip(chosen, units, strict=True)], dim=1)

@@ -1,4 +1,4 @@
-"""Where an edit departs from its photo: pictures whose shapes are known, and renders put together by hand."""
+"""What an edit starts from, and how a weight change shows in what becomes of it: renders put together by hand."""
 
 from __future__ import annotations
 
@@ -8,38 +8,10 @@ import pytest
 import torch
 
 from latentedit import edit, interpolate, mix
-from latentedit.editing.refinement_mask import departure
+from latentedit.codes.delta import adapted
+from latentedit.codes.refinement_mask import departure
 from latentedit.editing.subject import subject_of
-from latentedit.inversion.low_rank import adapt
 from latentedit.latents import layer_indices
-
-
-@pytest.mark.parametrize("size", [8, 32, 64, 256])
-def test_a_little_light_is_hardly_a_departure_and_a_new_shape_is_one_where_it_lies(size):
-    before = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)) * 0.2
-    torch.testing.assert_close(departure(before, before), torch.zeros(2, 1, size, size))
-    assert departure(before, before + 0.1).max() < 0.1
-    assert departure(before, before + 0.6).min() > 0.95
-    after = before.clone()
-    third = size // 3
-    after[1, :, :third:2, :third] += 1.5
-    share = departure(before, after)
-    assert share.shape == (2, 1, size, size)
-    assert share[0].max() < 1e-5
-    assert share[1, 0, third // 2, third // 2] > 0.9
-    assert share[1, 0, -1, -1] < 1e-5
-    assert float(share.min()) >= -1e-6
-    assert float(share.max()) <= 1 + 1e-6
-
-
-def test_departure_does_not_depend_on_the_resolution():
-    small = torch.zeros(1, 3, 64, 64)
-    small[..., 24:40, 24:40] = 0.4
-    large = torch.nn.functional.interpolate(small, scale_factor=2)
-    low = departure(torch.zeros_like(small), small)
-    high = torch.nn.functional.avg_pool2d(departure(torch.zeros_like(large), large), 2)
-    assert 0.2 < low.max() <= 1
-    torch.testing.assert_close(high, low, atol=0.12, rtol=0)
 
 
 @pytest.fixture
@@ -48,7 +20,7 @@ def refined(model, inversion):
     weight = model.generator.synthesis.get_parameter("b32.conv0.weight")
     stream = torch.Generator().manual_seed(5)
     factors = (0.5 * torch.randn(len(weight), 2, generator=stream), torch.randn(2, weight[0].numel(), generator=stream))
-    return replace(inversion, delta={"b32.conv0.weight": factors})
+    return replace(inversion, code=replace(inversion.code, deltas=({"b32.conv0.weight": factors},)))
 
 
 def by_hand(model, inversion, ws, anchor):
@@ -56,13 +28,13 @@ def by_hand(model, inversion, ws, anchor):
         return generator.synthesis(at, noise_mode="const", noise=inversion.noise)
 
     share = departure(render(model.generator, anchor), render(model.generator, ws))
-    refined = render(adapt(model.generator, inversion.delta), ws)
+    refined = render(adapted(model.generator, inversion.delta), ws)
     return (1 - share) * refined + share * render(model.generator, ws), share
 
 
 def test_an_edit_shows_the_refinement_where_the_shapes_stay(model, refined):
     before = subject_of(refined, model=model)
-    tuned = adapt(model.generator, refined.delta).synthesis(refined.ws, noise_mode="const", noise=refined.noise)
+    tuned = adapted(model.generator, refined.delta).synthesis(refined.ws, noise_mode="const", noise=refined.noise)
     torch.testing.assert_close(before.render(), tuned)
     far = edit(refined, model=model, distance={"age": 2.0}, verify=False)
     expected, share = by_hand(model, refined, far.ws, refined.ws)
@@ -78,16 +50,16 @@ def test_an_edit_shows_the_refinement_where_the_shapes_stay(model, refined):
 def test_what_blends_latents_blends_what_their_weights_were_made_for(model, refined, ws):
     far = edit(refined, model=model, distance={"age": 2.0}, verify=False)
     film = interpolate([refined, far], frames=3, easing="linear", model=model)
-    assert film.keys.anchored().equal(torch.cat([refined.ws, refined.ws]))
+    assert film.keys.code.anchored.equal(torch.cat([refined.ws, refined.ws]))
     expected, _ = by_hand(model, refined, film.ws[1:2], refined.ws)
     torch.testing.assert_close(film.subject(1, 2).render(), expected, atol=1e-5, rtol=1e-5)
     both = mix(far, ws[1:2], layers="coarse", model=model)
     coarse = list(layer_indices("coarse", model.generator.synthesis.layer_resolutions))
     anchor = refined.ws.clone()
     anchor[:, coarse] = ws[1:2, coarse]
-    torch.testing.assert_close(both.subject.anchored(), anchor)
+    torch.testing.assert_close(both.subject.code.anchored, anchor)
     plain = mix(refined, ws[1:2], layers="coarse", model=model).subject
-    assert plain.anchored().equal(plain.ws)
+    assert plain.code.anchored.equal(plain.ws)
     pair = subject_of([far, ws[1:2]], model=model)
-    assert pair.anchored().equal(torch.cat([refined.ws, ws[1:2]]))
-    assert pair.take([1, 0]).anchored().equal(torch.cat([ws[1:2], refined.ws]))
+    assert pair.code.anchored.equal(torch.cat([refined.ws, ws[1:2]]))
+    assert pair.take([1, 0]).code.anchored.equal(torch.cat([ws[1:2], refined.ws]))

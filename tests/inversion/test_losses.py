@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import sys
 import types
 
@@ -8,7 +9,7 @@ import torch
 
 from latentedit.errors import LatentEditError, MissingExtraError, ModelError
 from latentedit.inversion import InversionConfig
-from latentedit.inversion.losses import Objective, pixel_loss, resolve_judge, take
+from latentedit.inversion.losses import Objective, pixel_loss, resolve_judge
 
 CPU = torch.device("cpu")
 
@@ -50,17 +51,17 @@ def test_objective_is_zero_at_the_target_and_per_photo(model, targets):
     assert set(losses) == {"pixel", "perceptual", "identity"}
     for value in losses.values():
         torch.testing.assert_close(value, torch.zeros(8), atol=1e-5, rtol=0)
-    rows = torch.tensor([6, 1])
-    whole, part = objective(targets.flip(0)), objective.take(rows)(targets.flip(0)[rows])
+    whole = objective(targets.flip(0))
+    one = Objective.build(targets[6:7], config=InversionConfig(), perception=model.perception)(targets.flip(0)[6:7])
     for name in losses:
         assert whole[name].min() >= 0
         assert whole[name].max() > 1e-3
-        torch.testing.assert_close(part[name], whole[name][rows])
+        torch.testing.assert_close(one[name], whole[name][6:7])
 
 
 def test_only_pixels_are_measured_between_judgements(model, targets):
     objective = Objective.build(targets, config=InversionConfig(), perception=model.perception)
-    assert list(objective(targets, judge=False)) == ["pixel"]
+    assert list(objective(targets, judged=False)) == ["pixel"]
     plain = InversionConfig(perceptual=None, identity_weight=0)
     assert list(Objective.build(targets, config=plain, perception=None)(targets)) == ["pixel"]
 
@@ -139,21 +140,11 @@ def test_functions_plug_in_by_their_import_name(monkeypatch):
         resolve_judge("lpips", role="identity", device=CPU)
 
 
-def test_take_reaches_into_perceptions(model, targets):
-    seen = model.perception.perceive(targets)
-    part = take(seen, torch.tensor([3, 0]))
-    assert type(part) is type(seen)
-    assert torch.equal(part.identity, seen.identity[[3, 0]])
-    assert all(torch.equal(a, b[[3, 0]]) for a, b in zip(part.features, seen.features, strict=True))
-    assert part.names == seen.names
-    assert take(None, torch.tensor([0])) is None
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"steps": -1}, "steps is -1; it must be at least 0"),
-        ({"batch_size": 0}, "batch_size is 0; it must be at least 1"),
+        ({"judge_every": 0}, "judge_every is 0; it must be at least 1"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"w_share": 1.5}, "w_share is 1.5; it is a share from 0 to 1"),
         ({"start": "zero"}, "start is 'zero'. Choose 'average' or 'encoder'"),
@@ -163,3 +154,53 @@ def test_take_reaches_into_perceptions(model, targets):
 def test_settings_out_of_range_are_refused(change, message):
     with pytest.raises(LatentEditError, match=message):
         InversionConfig(**change)
+
+
+def test_large_images_are_compared_averaged_down():
+    """A checkerboard is grey at half the size; a change of the mean is seen in full."""
+    target = torch.zeros(1, 3, 32, 32)
+    row, column = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
+    checks = (1.0 - 2.0 * ((row + column) % 2)).expand(1, 3, 32, 32)
+    config = InversionConfig(compare_size=16, perceptual=None, identity=None)
+    small = Objective.build(target, config=config, perception=None)
+    torch.testing.assert_close(small(checks)["pixel"], torch.zeros(1))
+    torch.testing.assert_close(small(target + 0.5)["pixel"], torch.tensor([0.25]))
+    large = Objective.build(target, config=dataclasses.replace(config, compare_size=32), perception=None)
+    assert large(checks)["pixel"] > 0.3
+
+
+def test_judges_see_the_size_that_is_compared():
+    sizes = []
+
+    def judge(image: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        sizes.append((image.shape[-1], target.shape[-1]))
+        return (image - target).abs().mean(dim=(1, 2, 3))
+
+    config = InversionConfig(compare_size=8, perceptual=judge, identity=None)
+    Objective.build(torch.zeros(1, 3, 32, 32), config=config, perception=None)(torch.ones(1, 3, 32, 32))
+    assert sizes == [(8, 8)]
+
+
+def test_windows_show_what_averaging_hides_and_keep_to_what_counts():
+    target = torch.zeros(1, 3, 32, 32)
+    weights = torch.ones(1, 1, 32, 32)
+    weights[..., 16:, :] = 0
+    config = InversionConfig(compare_size=16, perceptual=None, identity=None, detail_crops=40, detail_weight=2.0)
+    objective = Objective.build(target, config=config, perception=None, weights=weights)
+    windows = objective.windows(torch.Generator().manual_seed(0))
+    assert len(windows) == 40
+    assert len({rows.start for rows, _ in windows}) > 8
+    assert all(rows.stop - rows.start == columns.stop - columns.start == 16 for rows, columns in windows)
+    assert min(rows.start for rows, _ in windows) >= 0
+    assert max(columns.stop for _, columns in windows) <= 32
+    row, column = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
+    checks = (1.0 - 2.0 * ((row + column) % 2)).expand(1, 3, 32, 32)
+    seen = objective(checks, windows=windows)
+    torch.testing.assert_close(seen["pixel"], torch.zeros(1), atol=1e-6, rtol=0)
+    assert 0.3 < float(seen["detail"]) < 4 / 7 + 1e-5
+    torch.testing.assert_close(objective.total(seen), seen["pixel"] + 2 * seen["detail"])
+    below = torch.zeros(1, 3, 32, 32)
+    below[..., 16:, :] = 1
+    assert float(objective(below, windows=windows)["detail"]) == 0
+    small = Objective.build(target[..., :16, :16], config=config, perception=None)
+    assert small.windows(torch.Generator().manual_seed(0)) == []
