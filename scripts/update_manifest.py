@@ -1,4 +1,4 @@
-"""Write the hashes of a bundled model's parts anew, after one of them was made: python scripts/update_manifest.py ffhq"""
+"""Write the hashes of a bundled model anew, after a part of it was made: python scripts/update_manifest.py ffhq"""
 
 from __future__ import annotations
 
