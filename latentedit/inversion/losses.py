@@ -18,8 +18,9 @@ from latentedit.errors import LatentEditError, MissingExtraError, ModelError
 from latentedit.images import resize
 from latentedit.inversion.config import Distance, InversionConfig
 from latentedit.networks import FacePerception, Perception
+from latentedit.networks.lpips import shared_perceptual
 
-_LPIPS_SIZE = 256
+_LPIPS_SIDE = 256
 
 
 def pixel_loss(image: Tensor, target: Tensor, weights: Tensor | None = None, *, levels: int = 3) -> Tensor:
@@ -78,20 +79,14 @@ def resolve_judge(judge: str | Distance | None, *, role: str, device: torch.devi
 
 
 def _lpips(device: torch.device) -> Distance:
-    try:
-        lpips = importlib.import_module("lpips")
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            "perceptual='lpips' needs the package lpips, which is not installed.",
-            "Install it with `pip install latentedit[lpips]`, or choose perceptual='own'.",
-        ) from error
-    network = lpips.LPIPS(net="alex", verbose=False).to(device).eval().requires_grad_(False)
+    network = shared_perceptual("alex", device)
+    last: list[tuple[Tensor, list[Tensor]]] = []
 
     def distance(image: Tensor, target: Tensor) -> Tensor:
-        pair = [
-            nn.functional.interpolate(x, size=_LPIPS_SIZE, mode="bilinear", antialias=True) for x in (image, target)
-        ]
-        return network(*pair).reshape(-1)
+        if not last or last[0][0] is not target:  # a descent compares with the same target again and again
+            with torch.no_grad():
+                last[:] = [(target, network.features(resize(target, _LPIPS_SIDE)))]
+        return network.compare(network.features(resize(image, _LPIPS_SIDE)), last[0][1])
 
     return distance
 

@@ -34,6 +34,10 @@ NETWORKS: dict[str, NetworkKind] = {
         "discriminator", "networks.discriminator:Discriminator", "networks.config:DiscriminatorConfig"
     ),
     "Encoder": NetworkKind("encoder", "networks.encoder:Encoder", "networks.config:EncoderConfig"),
+    "TrunkEncoder": NetworkKind(
+        "encoder", "networks.trunk_encoder:TrunkEncoder", "networks.trunk_encoder:TrunkEncoderConfig"
+    ),
+    "SmallHeads": NetworkKind("heads", "networks.small_heads:SmallHeads", "networks.small_heads:SmallHeadsConfig"),
     "PspEncoder": NetworkKind("encoder", "networks.psp_encoder:PspEncoder", "networks.psp_encoder:PspEncoderConfig"),
     "PerceptionNetwork": NetworkKind(
         "perception", "networks.perception:PerceptionNetwork", "networks.perception:PerceptionConfig"

@@ -9,7 +9,9 @@ import torch
 
 from latentedit.errors import LatentEditError, MissingExtraError, ModelError
 from latentedit.inversion import InversionConfig
+from latentedit.inversion import losses as losses_module
 from latentedit.inversion.losses import Objective, pixel_loss, resolve_judge
+from latentedit.networks import lpips
 
 CPU = torch.device("cpu")
 
@@ -102,24 +104,23 @@ def test_own_judges_need_a_perception_network(targets):
 
 def test_lpips_plugs_in_by_name(monkeypatch, targets):
     class Fake(torch.nn.Module):
-        def __init__(self, net: str, verbose: bool) -> None:
-            super().__init__()
-            self.scale = torch.nn.Parameter(torch.tensor(2.0))
-            assert net == "alex"
+        def features(self, images: torch.Tensor) -> list[torch.Tensor]:
+            assert images.shape[2:] == (256, 256)
+            return [images]
 
-        def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-            assert a.shape[2:] == b.shape[2:] == (256, 256)
-            return self.scale * (a - b).abs().mean(dim=(1, 2, 3), keepdim=True)
+        def compare(self, a: list[torch.Tensor], b: list[torch.Tensor]) -> torch.Tensor:
+            return 2 * (a[0] - b[0]).abs().mean(dim=(1, 2, 3))
 
-    monkeypatch.setitem(sys.modules, "lpips", types.SimpleNamespace(LPIPS=Fake))
+    monkeypatch.setattr(losses_module, "shared_perceptual", lambda backbone, device: Fake())
     config = InversionConfig(perceptual="lpips", identity=None)
     losses = Objective.build(targets, config=config, perception=None)(targets + 0.125)
     torch.testing.assert_close(losses["perceptual"], torch.full([8], 0.25))
 
 
 def test_missing_packages_name_the_way_to_get_them(monkeypatch):
-    monkeypatch.setitem(sys.modules, "lpips", None)
-    with pytest.raises(MissingExtraError, match=r"needs the package lpips.*pip install latentedit\[lpips\]"):
+    monkeypatch.setattr(lpips.importlib.util, "find_spec", lambda name: None)
+    lpips.shared_perceptual.cache_clear()
+    with pytest.raises(MissingExtraError, match=r"needs the weights of the package stlpips-pytorch.*pip install"):
         resolve_judge("lpips", role="perceptual", device=CPU)
     with pytest.raises(MissingExtraError, match=r"identity='no_such_package:net'.*Install the package that has"):
         resolve_judge("no_such_package:net", role="identity", device=CPU)
