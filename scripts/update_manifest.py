@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from latentedit.models.folder import write_manifest
 from latentedit.models.loading import load_own_parts
 from latentedit.models.locations import BUNDLED
-from latentedit.models.model import write_manifest
 
 ASSETS = Path(__file__).parents[1] / "latentedit" / "assets"
 

@@ -103,8 +103,8 @@ def _kernels() -> Iterator[Check]:
 
 def _packaged_model() -> Iterator[Check]:
     """The model whose generator comes with another package, and whether it is the default."""
+    from latentedit.models.folder import verify_folder
     from latentedit.models.locations import PACKAGED, bundled_folder, default_model, is_complete, packaged_weights
-    from latentedit.models.model import verify_folder
 
     place = packaged_weights()
     if place is None:
@@ -127,8 +127,8 @@ def _model() -> Iterator[Check]:
 
 
 def _embedded_model() -> Iterator[Check]:
+    from latentedit.models.folder import PARTS, read_manifest, verify_folder
     from latentedit.models.locations import embedded_folder, models_folder, shipped_directions
-    from latentedit.models.model import PARTS, read_manifest, verify_folder
 
     folder = embedded_folder()
     reinstall = "Reinstall latentedit: the model is part of the package."
@@ -156,7 +156,7 @@ def _embedded_model() -> Iterator[Check]:
 
 
 def _faces() -> Iterator[Check]:
-    from latentedit.faces.detect import model_file
+    from latentedit.faces.dlib_models import model_file
 
     try:
         yield Check("Faces", "dlib", "ok", str(import_module("dlib").__version__))

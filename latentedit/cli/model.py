@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from latentedit.cli._common import Command, progress
+
+if TYPE_CHECKING:
+    from latentedit.models import Model
 
 
 @click.group(name="model")
@@ -19,8 +22,8 @@ def command() -> None:
 def list_models() -> None:
     """List the bundled models and the registered ones."""
     from latentedit.models import models_folder, registered_names
+    from latentedit.models.folder import read_manifest
     from latentedit.models.locations import EMBEDDED, PACKAGED, default_model, embedded_folder
-    from latentedit.models.model import read_manifest
 
     mark = " (default)"
     chosen = default_model()
@@ -37,13 +40,13 @@ def list_models() -> None:
 
 
 def _packaged_line() -> str:
+    from latentedit.models.folder import read_manifest
     from latentedit.models.locations import PACKAGED, bundled_folder, packaged_weights
-    from latentedit.models.model import read_manifest
 
     manifest = read_manifest(bundled_folder(PACKAGED))
     parts = " + ".join(["generator", *(Path(file).stem for file in manifest.get("files", {}))])
     place = packaged_weights()
-    where = f"in {place}" if place else "its weights are not here: latentedit model download ffhq"
+    where = f"in {place}" if place else f"its weights are not here: latentedit model download {PACKAGED}"
     return f"{PACKAGED}  {manifest.get('resolution')} px  {parts}  {where}"
 
 
@@ -73,7 +76,7 @@ def show(name: str | None) -> None:
         click.echo(f"{key:<12} {value}")
 
 
-def _kind(model: Any) -> str:
+def _kind(model: Model) -> str:
     from latentedit.checkpoints.recognise import is_checkpoint_folder, is_safetensors, read_checkpoint
     from latentedit.files import read_metadata
     from latentedit.models.network_file import FORMAT
@@ -87,7 +90,7 @@ def _kind(model: Any) -> str:
     return "; ".join((checkpoint.kind, *checkpoint.notes))
 
 
-def _directions(model: Any) -> list[str]:
+def _directions(model: Model) -> list[str]:
     return sorted({path.stem for folder in model.direction_folders for path in folder.glob("*.safetensors")})
 
 

@@ -18,8 +18,9 @@ from latentedit.checkpoints.rosinality import to_rosinality
 from latentedit.errors import ModelError, OutputError
 from latentedit.files import atomic_path
 from latentedit.latents import seed_z
+from latentedit.models.folder import save_model
 from latentedit.models.loading import load_generator, load_own_parts
-from latentedit.models.model import Model, save_model
+from latentedit.models.model import Model
 from latentedit.models.network_file import save_network
 from latentedit.networks.assembly import assemble_generator
 from latentedit.networks.protocols import StyleGenerator
@@ -136,7 +137,7 @@ def _reload(path: Path, to: Format, original: StyleGenerator) -> StyleGenerator:
 
 
 def _convert_folder(model: Model, path: Path, dtype: torch.dtype) -> Iterator[Proof]:
-    from latentedit.models.model import MANIFEST
+    from latentedit.models.folder import MANIFEST
 
     if path.exists() and not (path.is_dir() and ((path / MANIFEST).is_file() or not any(path.iterdir()))):
         raise OutputError(f"{str(path)!r} exists and is no model folder.", "Choose another name.")

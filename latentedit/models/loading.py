@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 import os
 import threading
+import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
 from latentedit.errors import ModelError
+from latentedit.models.folder import MANIFEST, load_folder, read_manifest
 from latentedit.models.locations import (
     BUNDLED,
     EMBEDDED,
@@ -21,19 +23,20 @@ from latentedit.models.locations import (
     default_model,
     embedded_folder,
     models_folder,
-    shipped_directions,
 )
-from latentedit.models.model import MANIFEST, Model, load_folder, read_manifest
+from latentedit.models.model import Model
 from latentedit.models.packaged import load_packaged, notice_fallback
+from latentedit.models.parts import Deferred
 
 if TYPE_CHECKING:
-    from latentedit.networks import StyleGenerator
+    from latentedit.networks import FacePerception, StyleEncoder, StyleGenerator
     from latentedit.networks.psp_encoder import PspEncoder
 
 Source = str | os.PathLike[str] | None
+ModelLike: TypeAlias = "Model | StyleGenerator | str | os.PathLike[str]"
 
 _bundled: dict[tuple[str, torch.device], Model] = {}
-_whole: dict[tuple[str, torch.device], Model] = {}
+_seeing: dict[tuple[str, torch.device], Model] = {}
 _lock = threading.RLock()
 
 
@@ -43,7 +46,7 @@ def load_model(source: Source = None, *, device: str | torch.device = "cpu") -> 
     Args:
         source: None is the default model: "ffhq" where its weights are, else "faces64" (`default_model`). These two are
             kept for the life of the process, one per device. Else the name of a registered model, a model folder, or a
-            checkpoint file of any kind that `load_generator` reads.
+            checkpoint of any kind that `load_generator` reads.
         device: where the networks go.
 
     A model without a perception network of its own gets a copy of the embedded one's: it looks at aligned faces of any
@@ -55,35 +58,53 @@ def load_model(source: Source = None, *, device: str | torch.device = "cpu") -> 
     source = _chosen(source)
     if source == EMBEDDED:
         return _load_bundled(EMBEDDED, device)
-    if source != PACKAGED:
-        return _with_perception(load_own_parts(source, device=device))
-    key = PACKAGED, torch.device(device)
+    if source == PACKAGED:
+        return _load_seeing(PACKAGED, torch.device(device))
+    model = load_own_parts(source, device=device)
+    for note in model.notes:
+        warnings.warn(f"{os.fspath(source)}: {note}.", stacklevel=2)
+    return with_perception(model, device)
+
+
+def _load_seeing(name: str, device: torch.device) -> Model:
     with _lock:
-        if key not in _whole:
-            _whole[key] = _with_perception(_load_bundled(*key))
-        return _whole[key]
+        if (name, device) not in _seeing:
+            _seeing[name, device] = with_perception(_load_bundled(name, device), device)
+        return _seeing[name, device]
 
 
-def model_around(generator: StyleGenerator) -> Model:
-    """A model around a bare generator: a bundled model where it is that one's, else with a perception network lent."""
-    from latentedit.networks import fingerprint
+def with_perception(model: Model, device: str | torch.device = "cpu") -> Model:
+    """``model`` with a perception network for its crops: its own, or else a copy of the embedded one's."""
 
-    own = fingerprint(generator)
+    def see() -> FacePerception | None:
+        own = model.perception
+        if own is None:
+            own = copy.deepcopy(_load_bundled(EMBEDDED, device).perception)
+        return None if own is None else own.for_template(model.template.scale, model.template.shift)
+
+    if not model.has("perception") and not (embedded_folder() / MANIFEST).is_file():
+        return model
+    seeing = copy.copy(model)  # unlike `dataclasses.replace`, this builds no part
+    object.__setattr__(seeing, "perception", Deferred(see))
+    return seeing
+
+
+def as_model(model: ModelLike | None = None, device: str | torch.device | None = None) -> Model:
+    """A `Model` as it is, a bare generator with what a bundled model lends it, or anything that `load_model` takes.
+
+    A bundled model's generator has its other parts; any other is taken for one of FFHQ's crops, and is looked at by the
+    embedded perception network. ``device`` (None: the CPU) is for what is loaded here.
+    """
+    if isinstance(model, Model):
+        return model
+    if not isinstance(model, torch.nn.Module):
+        return load_model(model, device="cpu" if device is None else device)
+    bare = Model(name="custom", generator=model)
     for name in BUNDLED:
         folder = bundled_folder(name)
-        if (folder / MANIFEST).is_file() and read_manifest(folder).get("fingerprint") == own:
-            return replace(load_model(name, device=next(generator.parameters()).device), generator=generator)
-    return _with_perception(Model(type(generator).__name__.lower(), generator, fingerprint=own))
-
-
-def _with_perception(model: Model) -> Model:
-    """``model`` with a perception network for its crops: its own, else the embedded model's."""
-    perception = model.perception
-    if perception is None and (embedded_folder() / MANIFEST).is_file():
-        perception = copy.deepcopy(_load_bundled(EMBEDDED, model.device).perception)
-    if perception is None:
-        return model
-    return replace(model, perception=perception.for_template(model.template.scale, model.template.shift))
+        if (folder / MANIFEST).is_file() and read_manifest(folder).get("fingerprint") == bare.fingerprint:
+            return replace(load_model(name, device=bare.device), generator=model)
+    return with_perception(bare, bare.device)
 
 
 def load_own_parts(source: Source = None, *, device: str | torch.device = "cpu") -> Model:
@@ -107,13 +128,7 @@ def load_generator(source: Source = None, *, device: str | torch.device = "cpu")
         ModelError: unknown name or unreadable file.
         UnsafeCheckpointError: a pickle that asks for more than plain weights.
     """
-    source = _chosen(source)
-    if source in BUNDLED:
-        return _load_bundled(os.fspath(source), device).generator
-    path = locate(source)
-    if _is_own_folder(path):
-        return load_folder(path, device=device, only_generator=True).generator
-    return _from_file(path, device).generator
+    return load_own_parts(source, device=device).generator
 
 
 def locate(source: str | os.PathLike[str]) -> Path:
@@ -162,8 +177,7 @@ def _load_bundled(name: str, device: str | torch.device) -> Model:
     key = name, torch.device(device)
     with _lock:
         if key not in _bundled:
-            model = load_packaged(key[1]) if name == PACKAGED else _load_embedded(key[1])
-            _bundled[key] = replace(model, directions=shipped_directions(name) or model.directions)
+            _bundled[key] = load_packaged(key[1]) if name == PACKAGED else _load_embedded(key[1])
         return _bundled[key]
 
 
@@ -195,16 +209,29 @@ def _from_file(path: Path, device: str | torch.device) -> Model:
         metadata = read_metadata(path)
         if metadata.get("format") == FORMAT:
             generator = load_network(path, kind="generator", device=device)
-            return Model(name=path.stem, generator=generator, path=path, fingerprint=metadata["fingerprint"])
+            return Model(
+                name=path.stem,
+                generator=generator,
+                path=path,
+                fingerprint=metadata["fingerprint"],
+                mapping_fingerprint=metadata.get("mapping", ""),
+            )
     checkpoint = read_checkpoint(path)
     origin = repr(str(path))
     generator = checkpoint.build_generator(origin).to(device)
-    encoder = checkpoint.build_encoder(origin)
-    if encoder is not None:
-        encoder = encoder.to(device)
-    if isinstance(encoder, PspEncoder) and encoder.iterative:
-        _render_average(encoder, generator)
-    return Model(name=path.stem, generator=generator, encoder=encoder, path=path)
+
+    def encoder() -> StyleEncoder | None:
+        try:
+            built = checkpoint.build_encoder(origin)
+        except ModelError as error:
+            warnings.warn(f"{origin}: the encoder was left out: {error}", stacklevel=2)
+            return None
+        if isinstance(built, PspEncoder) and built.iterative:
+            _render_average(built.to(device), generator)
+        return None if built is None else built.to(device)
+
+    deferred = None if checkpoint.encoder is None else Deferred(encoder)
+    return Model(name=path.stem, generator=generator, encoder=deferred, path=path, notes=checkpoint.notes)
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import platformdirs
 
+from latentedit.errors import ModelError
 from latentedit.files import read_metadata
 
 EMBEDDED = "faces64"
@@ -99,13 +100,32 @@ def shipped_directions(model: str = EMBEDDED) -> Path | None:
 
 
 @cache
-def shipped_for(fingerprint: str) -> Path | None:
-    """The same for whichever model has the generator ``fingerprint``: a copy has the directions of its original."""
-    for folder in sorted(path for path in _all_shipped().glob("*") if path.is_dir()):
-        first = next(iter(sorted(folder.glob("*.safetensors"))), None)
-        if first is not None and read_metadata(first).get("fingerprint") == fingerprint:
-            return folder
-    return None
+def shipped_for(fingerprint: str, mapping: str = "") -> Path | None:
+    """The same for whichever model has the generator ``fingerprint``, else one whose W is that of ``mapping``.
+
+    A copy has the directions of its original, and generators that share their W share directions.
+    """
+    owners = {folder: owner(folder) for folder in sorted(_all_shipped().glob("*")) if folder.is_dir()}
+    exact = (folder for folder, (generator, _) in owners.items() if generator == fingerprint)
+    sharing = (folder for folder, (_, shared) in owners.items() if mapping and shared == mapping)
+    return next(exact, None) or next(sharing, None)
+
+
+def sharing_directions(mapping: str) -> tuple[Path, ...]:
+    """Folders of the user's own directions for the generators whose W is that of ``mapping``."""
+    folders = sorted(data_folder().glob("directions/*"))
+    return tuple(folder for folder in folders if folder.is_dir() and owner(folder)[1] == mapping)
+
+
+def owner(folder: Path) -> tuple[str, str]:
+    """Fingerprints of generator and mapping of a folder of directions: those in its first readable file."""
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            metadata = read_metadata(path)
+        except ModelError:
+            continue
+        return metadata.get("fingerprint", ""), metadata.get("mapping", "")
+    return "", ""
 
 
 def _all_shipped() -> Path:

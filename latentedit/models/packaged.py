@@ -8,6 +8,7 @@ import torch
 
 from latentedit.checkpoints.recognise import read_checkpoint
 from latentedit.errors import ModelError
+from latentedit.models.folder import read_manifest, read_parts
 from latentedit.models.locations import (
     EMBEDDED,
     PACKAGE,
@@ -16,7 +17,8 @@ from latentedit.models.locations import (
     is_complete,
     packaged_weights,
 )
-from latentedit.models.model import MANIFEST, Model, load_parts, read_manifest
+from latentedit.models.model import Model
+from latentedit.networks import fingerprint
 
 REMEDY = f"Fetch them with `latentedit model download {PACKAGED}` (38 MB, research and non-commercial use)."
 _noticed = False
@@ -32,17 +34,18 @@ def load_packaged(device: torch.device) -> Model:
     if source is None:
         raise ModelError(f"The weights of {PACKAGED!r} are not here: {PACKAGE} is not installed.", REMEDY)
     origin = repr(str(source))
-    model = Model(PACKAGED, read_checkpoint(source).build_generator(origin).to(device), path=source)
+    generator = read_checkpoint(source).build_generator(origin).to(device)
+    own = fingerprint(generator)
     folder = bundled_folder(PACKAGED)
-    if not (folder / MANIFEST).is_file():
-        return model
-    expected = read_manifest(folder).get("fingerprint")
-    if model.fingerprint != expected:
+    manifest = read_manifest(folder)
+    if own != manifest.get("fingerprint"):
         raise ModelError(
-            f"{origin} holds the generator {model.fingerprint}; the parts of {PACKAGED!r} belong to {expected}.",
+            f"{origin} holds the generator {own}; the parts of {PACKAGED!r} belong to {manifest.get('fingerprint')}.",
             "Install the version that `latentedit model download` fetches.",
         )
-    return load_parts(folder, model)
+    mapping = str(manifest.get("mapping", ""))
+    parts = read_parts(folder, generator, own, mapping, device=device)
+    return Model(PACKAGED, generator, path=source, fingerprint=own, mapping_fingerprint=mapping, **parts)
 
 
 def notice_fallback() -> None:

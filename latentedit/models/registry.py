@@ -16,9 +16,10 @@ from latentedit.errors import ModelError
 from latentedit.faces import CropTemplate
 from latentedit.files import read_metadata
 from latentedit.models.convert import replace_folder
+from latentedit.models.folder import DIRECTIONS, MANIFEST, save_model
 from latentedit.models.loading import load_model, load_own_parts, registered_names
 from latentedit.models.locations import BUNDLED, models_folder
-from latentedit.models.model import DIRECTIONS, MANIFEST, Model, save_model
+from latentedit.models.model import Model
 from latentedit.models.network_file import FORMAT, load_network
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 from latentedit.errors import ModelError, OutputError
 from latentedit.models.download import Known, Progress, fetch
+from latentedit.models.folder import sha256
 from latentedit.models.locations import PACKAGED, WHEEL, packaged_weights, weights_folder
-from latentedit.models.model import sha256
 
 REQUIREMENT = "random-face==2021.7.21.1"
 SHA256 = "e5d10e2be7df63f06123855ec591ca35dcb1d059eba47ddcb175d7d26b4019b5"

@@ -252,6 +252,12 @@ class MobileSynthesis(StyleSynthesis):
         image = self.torgb(features, ws[:, 2 * len(self.config.channels) - 1].to(torch.float32))
         return self.shrunk(image, resolution)
 
+    def side_weights(self) -> Iterator[tuple[int, Tensor]]:
+        """The wavelet step of each block shares the row of its first layer, the picture that of the last."""
+        for i, r in enumerate(self.config.resolutions[1:]):
+            yield 2 * i + 1, self.get_parameter(f"b{r}.up.weight").detach()
+        yield 2 * len(self.config.channels) - 1, self.torgb.affine.weight.detach()
+
     @property
     def preview_resolutions(self) -> tuple[int, ...]:
         """Those of the heads."""

@@ -5,7 +5,7 @@ Legend: ``N`` images, ``L`` style layers, ``r`` the resolution of a block, ``R``
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -230,6 +230,14 @@ class SynthesisNetwork(StyleSynthesis):
         """Resolution of the convolution that each of the ``num_ws`` style layers drives; the last drives ToRGB."""
         convolutions = [r for r, _ in self.noise_shapes.values()]
         return (*convolutions, self.resolution)
+
+    def side_weights(self) -> Iterator[tuple[int, Tensor]]:
+        """ToRGB shares the row of the layer after it."""
+        row = 0
+        for block in self._blocks():
+            row += block.num_conv
+            if block.has_torgb:
+                yield row, block.torgb.affine.weight.detach()
 
     def forward(
         self,

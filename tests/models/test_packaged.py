@@ -15,9 +15,11 @@ import pytest
 import torch
 
 from latentedit.errors import ModelError
+from latentedit.models import folder as folder_module
 from latentedit.models import load_generator, load_model, loading, locations, packaged, save_network
+from latentedit.models.folder import read_manifest, verify_folder, write_manifest
 from latentedit.models.locations import bundled_folder, default_model, package_folder, packaged_weights
-from latentedit.models.model import Model, read_manifest, verify_folder, write_manifest
+from latentedit.models.model import Model
 from latentedit.networks import Encoder, EncoderConfig, fingerprint, mapping_fingerprint
 
 PACKAGE = "face_package_for_this_test"
@@ -40,7 +42,8 @@ def bundle(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     folder = tmp_path / "assets" / "ffhq"
     generator = load_generator(weights)
     encoder = Encoder(EncoderConfig(resolution=16, num_ws=generator.num_ws, w_dim=mobile_files.W, channels=(8, 8, 8)))
-    save_network(folder / "encoder.safetensors", encoder, extra={"generator": fingerprint(generator)})
+    digest = fingerprint(generator)
+    save_network(folder / "encoder.safetensors", encoder, extra={"generator": digest})
     (folder / "MODEL_CARD.md").write_text("card")
     write_manifest(folder, Model("ffhq", generator, licence="terms"))
     directions = tmp_path / "directions"
@@ -49,14 +52,17 @@ def bundle(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     for module in (locations, loading, packaged):
         monkeypatch.setattr(module, "bundled_folder", lambda name: folder if name == "ffhq" else real(name))
     shipped = locations.shipped_directions
-    for module in (locations, loading):
-        monkeypatch.setattr(
-            module, "shipped_directions", lambda name="faces64": directions if name == "ffhq" else shipped(name)
-        )
+    monkeypatch.setattr(
+        locations, "shipped_directions", lambda name="faces64": directions if name == "ffhq" else shipped(name)
+    )
+    real_for = folder_module.shipped_for
+    monkeypatch.setattr(
+        folder_module, "shipped_for", lambda own, mapping="": directions if own == digest else real_for(own, mapping)
+    )
     monkeypatch.setattr(packaged, "_noticed", False)
     monkeypatch.delenv("LATENTEDIT_MODEL", raising=False)
     monkeypatch.setattr(loading, "_bundled", {})
-    monkeypatch.setattr(loading, "_whole", {})
+    monkeypatch.setattr(loading, "_seeing", {})
     yield folder
     assert PACKAGE not in sys.modules
 

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from latentedit.attributes import PROBABILITY, resolve, unit_of
+from latentedit.attributes import PROBABILITY, unit_of
 from latentedit.directions.direction import Direction, from_file
 from latentedit.directions.io.arrays import read_arrays
 from latentedit.errors import DirectionError, FingerprintError, LatentEditError
 
 if TYPE_CHECKING:
-    from latentedit.directions.fitting.probe import Probe
     from latentedit.networks import StyleGenerator
 
 __all__ = ["import_directions"]
@@ -111,41 +110,3 @@ def _unit(name: str) -> str:
     """Years and degrees by name; the rest has no unit before it is calibrated."""
     known = unit_of(name)
     return "distance" if known is None or known == PROBABILITY else known
-
-
-def calibrate_imported(probe: Probe, direction: Direction, attribute: str | None, *, probes: int = 48) -> Direction:
-    """``direction`` with units, measured by moving sampled latents along it; turned round if it points the other way.
-
-    ``attribute`` None takes the one of the direction's own name. A direction that has a calibration, or of no known
-    attribute, comes back as it is.
-
-    Raises:
-        DirectionError: ``attribute`` was given but is unknown, or moving along the direction does not change it.
-    """
-    from latentedit.directions.fitting.labelled import SampleConfig, sample_labelled
-    from latentedit.directions.fitting.moving import calibrate_by_moving, typical_step
-    from latentedit.directions.fitting.probe import LeakageMeter, score_spreads
-
-    units = probe.units
-    if direction.calibration is not None:
-        return direction
-    try:
-        key = resolve(attribute or direction.name, units)
-    except DirectionError:
-        if attribute is None:
-            return direction
-        raise
-    labelled = sample_labelled(probe.generator, probe.perception, SampleConfig(count=max(probes, 256)))
-    ws = probe.spread_ws(labelled.w[:probes])
-    meter = LeakageMeter(probe, ws, own=key, spreads=score_spreads(labelled.scores, units))
-    every = direction.distance(probe.spread_ws(labelled.w))
-    spread = float(every.std())
-    direction = direction.with_(unit=units[key], intercept=direction.intercept - float(every.mean()))
-    if meter.measure(direction, spread).own < 0:
-        direction = direction.with_(normal=-direction.normal, intercept=-direction.intercept)
-    step, leakage = typical_step(meter, direction, spread)
-    calibration = calibrate_by_moving(probe, direction, ws, score=key, half=3 * step)
-    own = meter.spreads[key]
-    metrics = {"spread": spread, "step": step, "effect": leakage.own * own, "identity": leakage.identity}
-    settings = {**direction.settings, "score": key}
-    return direction.with_(calibration=calibration, metrics=metrics, settings=settings)

@@ -13,8 +13,6 @@ from latentedit.directions import (
     Direction,
     import_directions,
 )
-from latentedit.directions.fitting.probe import Probe
-from latentedit.directions.io.importing import calibrate_imported
 from latentedit.errors import DirectionError, FingerprintError
 from latentedit.networks import fingerprint
 
@@ -73,21 +71,6 @@ def test_a_file_of_our_own_is_checked_against_the_generator(tiny, tmp_path: Path
     foreign = Direction("age", torch.ones(12), fingerprint="feed").save(tmp_path / "foreign.safetensors")
     with pytest.raises(FingerprintError, match="belongs to the generator feed"):
         import_directions(foreign, tiny)
-
-
-def test_an_imported_direction_is_turned_and_measured(generator, perception) -> None:
-    probe = Probe(generator, perception, batch=256)
-    backwards = Direction("age", -perception.age, fingerprint=fingerprint(generator))
-    found = calibrate_imported(probe, backwards, None)
-    torch.testing.assert_close(found.normal, perception.age)
-    assert found.unit == "years"
-    assert found.calibration is not None
-    assert found.calibration.slope == pytest.approx(8, rel=0.05)
-    other = Direction("charm", perception.smile)
-    assert calibrate_imported(probe, other, None) is other
-    assert calibrate_imported(probe, other, "smile").unit == "probability"
-    with pytest.raises(DirectionError, match="Unknown attribute 'halo'"):
-        calibrate_imported(probe, other, "halo")
 
 
 # --- latents and labels -------------------------------------------------------------------------------------------
