@@ -28,7 +28,8 @@ def command(model: str | None, as_json: bool) -> None:
 
     owner = load_model(model)
     known = listed_directions(owner)
-    rows, described = [("name", "unit", "accuracy", "range", "layers", "origin", "source")], []
+    rows: list[tuple[str, ...]] = [("name", "unit", "accuracy", "range", "layers", "origin", "source")]
+    described: list[dict[str, Any]] = []
     for name, found in known.items():
         try:
             direction = from_file(found.path)
