@@ -10,14 +10,15 @@ SETUP := pyproject.toml setup.py constraints.txt
 RUNTIME := $(VENV)/.installed
 DEVELOPMENT := $(VENV)/.installed-dev
 LAYOUT := build/layout
+KERNELS := $(wildcard cuda_ops/src/*)
 
 .PHONY: help demo test lint pytest layout format docs clean
 
 help:
 	@echo "make demo    set up, then write the demo into $(OUT)/"
 	@echo "make test    set up, then run every check: lint and pytest"
-	@echo "make lint    ruff, import-linter, pyright"
-	@echo "make format  let ruff format and fix what it can"
+	@echo "make lint    ruff, clang-format, import-linter, pyright"
+	@echo "make format  let ruff and clang-format mend what they can"
 	@echo "make docs    make the README's picture anew, from the demo"
 	@echo "make clean   remove what the other targets made, the environment included"
 
@@ -33,6 +34,7 @@ test: lint pytest
 lint: $(DEVELOPMENT) layout
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror $(KERNELS)
 	cd $(LAYOUT) && $(BIN)/lint-imports --no-cache --config $(CURDIR)/pyproject.toml
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
@@ -47,6 +49,7 @@ layout: $(DEVELOPMENT)
 format: $(DEVELOPMENT)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(KERNELS)
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

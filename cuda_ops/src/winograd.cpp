@@ -143,7 +143,8 @@ void transform_output(const Layer& l, int64_t first, int64_t count, int64_t rows
             for (int i = 0; i < 36; ++i) m[i] = at(M + (i * rows + t) * columns + k);
             for (int j = 0; j < 6; ++j) output_1d(m + j, 6, half + j, 6);
             for (int j = 0; j < 4; ++j) output_1d(half + 6 * j, 1, out + 4 * j, 1);
-            const Vec scale = at(&with.scale[from + k]), bias = at(&with.bias[from + k]), post = at(&with.post[from + k]);
+            const Vec scale = at(&with.scale[from + k]), bias = at(&with.bias[from + k]),
+                      post = at(&with.post[from + k]);
             for (int i = 0; i < 16; ++i) {
                 const int64_t y = to.y + i / 4, x = to.x + i % 4;
                 if (y >= l.height || x >= l.width) continue;
@@ -191,7 +192,8 @@ LE_API void le_winograd_prepare(const float* w, float* U, int64_t K, int64_t C, 
                         half[a][b][j] = G[a][0] * g[0][b][j] + G[a][1] * g[1][b][j] + G[a][2] * g[2][b][j];
             for (int e = 0; e < 36; ++e) {
                 const float *k = G[e % 6], *h = half[e / 6][0];
-                for (int j = 0; j < kColumns; ++j) sum[j] = k[0] * h[j] + k[1] * h[kColumns + j] + k[2] * h[2 * kColumns + j];
+                for (int j = 0; j < kColumns; ++j)
+                    sum[j] = k[0] * h[j] + k[1] * h[kColumns + j] + k[2] * h[2 * kColumns + j];
                 std::memcpy(U + ((e * (out / kColumns) + panel) * in + i) * kColumns, sum, sizeof(sum));
             }
         }

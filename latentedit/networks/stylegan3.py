@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentedit.cuda_ops import filtered_lrelu
+from latentedit.cuda_ops.activation_reference import default_gain
+from latentedit.cuda_ops.modulation import demodulation, energy
 from latentedit.errors import LatentError, ModelError
 from latentedit.networks.generator import Generator
 from latentedit.networks.layers import FullyConnectedLayer
@@ -191,7 +193,7 @@ class AliasFreeLayer(nn.Module):
         if self.is_image:
             styles = styles * self.weight[0].numel() ** -0.5
         x = self._modulated(x, styles)
-        gain, slope = (1.0, 1.0) if self.is_image else (2**0.5, 0.2)
+        gain, slope = (1.0, 1.0) if self.is_image else (default_gain("lrelu"), 0.2)
         return filtered_lrelu(
             x, self.up_filter, self.down_filter, self.bias, up=self.up, down=self.down,
             padding=self.padding, gain=gain, slope=slope, clamp=self.conv_clamp,
@@ -203,10 +205,8 @@ class AliasFreeLayer(nn.Module):
         if not self.is_image:
             weight = weight * weight.square().mean(dim=(1, 2, 3), keepdim=True).rsqrt()
             styles = styles * styles.square().mean(dim=1, keepdim=True).rsqrt()
-            energy = styles.square() @ weight.square().sum(dim=(2, 3)).t()
-            demodulation = (energy + 1e-8).rsqrt()[:, :, None, None]
         x = F.conv2d(x * (styles * scale)[:, :, None, None], weight, padding=weight.shape[-1] - 1)
-        return x if self.is_image else x * demodulation
+        return x if self.is_image else x * demodulation(styles, energy(weight))[:, :, None, None]
 
 
 class StyleGAN3Synthesis(nn.Module):
