@@ -14,6 +14,7 @@ import torch
 from latentedit.errors import ModelError
 from latentedit.models.locations import EMBEDDED, embedded_folder, models_folder, shipped_directions
 from latentedit.models.model import MANIFEST, Model, load_folder
+from latentedit.models.packaged import PACKAGED, load_packaged
 
 Source = str | os.PathLike[str] | None
 
@@ -50,6 +51,8 @@ def load_own_parts(source: Source = None, *, device: str | torch.device = "cpu")
     """As `load_model`, with nothing lent by the embedded model: what there is to copy or convert."""
     if source is None or source == EMBEDDED:
         return _load_embedded(torch.device(device))
+    if source == PACKAGED:
+        return load_packaged(device)
     path = locate(source)
     return load_folder(path, device=device) if path.is_dir() else _from_file(path, device)
 
@@ -67,6 +70,8 @@ def load_generator(source: Source = None, *, device: str | torch.device = "cpu")
     """
     if source is None or source == EMBEDDED:
         return _load_embedded(torch.device(device)).generator
+    if source == PACKAGED:
+        return load_packaged(device).generator
     path = locate(source)
     if path.is_dir():
         return load_folder(path, device=device, only_generator=True).generator

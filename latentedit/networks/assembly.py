@@ -26,6 +26,9 @@ NETWORKS: dict[str, NetworkKind] = {
     "StyleGAN3Generator": NetworkKind(
         "generator", "networks.stylegan3:StyleGAN3Generator", "networks.stylegan3:StyleGAN3Config"
     ),
+    "MobileStyleGANGenerator": NetworkKind(
+        "generator", "networks.mobilestylegan:MobileStyleGANGenerator", "networks.mobilestylegan:MobileStyleGANConfig"
+    ),
     "Discriminator": NetworkKind(
         "discriminator", "networks.discriminator:Discriminator", "networks.config:DiscriminatorConfig"
     ),

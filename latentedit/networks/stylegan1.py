@@ -195,12 +195,9 @@ class StyleGAN1Synthesis(SynthesisNetwork):
         """Resolution that each of the ``num_ws`` style layers works at."""
         return tuple(r for r, _ in self.noise_shapes.values())
 
-    def forward(
-        self, ws: Tensor, *, noise_mode: NoiseMode = "const", noise: Mapping[str, Tensor] | None = None
-    ) -> Tensor:
-        self._check(ws, noise_mode, noise)
+    def _render(self, ws: Tensor, noise_mode: NoiseMode, noise: Mapping[str, Tensor]) -> Tensor:
         ws = ws.to(torch.float32)
-        maps = self._noise_maps(ws, noise_mode, noise or {})
+        maps = self._noise_maps(ws, noise_mode, noise)
         x = self.b4.const.expand(ws.shape[0], -1, -1, -1)  # type: ignore[union-attr]
         for i, name in enumerate(self.noise_shapes):
             x = self.get_submodule(name)(x, ws[:, i], self.blur, maps[i])

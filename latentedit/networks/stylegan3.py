@@ -22,7 +22,7 @@ from latentedit.networks.generator import Generator
 from latentedit.networks.layers import FullyConnectedLayer
 from latentedit.networks.lowpass import design_lowpass
 from latentedit.networks.mapping import MappingNetwork
-from latentedit.networks.synthesis import NoiseMode
+from latentedit.networks.synthesis import NoiseMode, downsampled
 
 
 @dataclass(frozen=True)
@@ -252,9 +252,15 @@ class StyleGAN3Synthesis(nn.Module):
         self.input.transform.copy_(torch.from_numpy(np.linalg.inv(motion)))
 
     def forward(
-        self, ws: Tensor, *, noise_mode: NoiseMode = "const", noise: Mapping[str, Tensor] | None = None
+        self,
+        ws: Tensor,
+        *,
+        noise_mode: NoiseMode = "const",
+        noise: Mapping[str, Tensor] | None = None,
+        resolution: int | None = None,
     ) -> Tensor:
-        """Render latents; ``noise_mode`` is accepted for the common face and changes nothing.
+        """Render latents; ``noise_mode`` is accepted for the common face and changes nothing; ``resolution`` as in
+        `SynthesisNetwork`.
 
         Raises:
             LatentError: ``ws`` of a wrong shape, an unknown noise mode, or noise maps, of which there are none.
@@ -271,7 +277,7 @@ class StyleGAN3Synthesis(nn.Module):
         x = self.input(styles[0])
         for name, w in zip(self.layer_names, styles[1:], strict=True):
             x = self.get_submodule(name)(x, w)
-        return x * self.config.output_scale
+        return downsampled(x * self.config.output_scale, resolution)
 
 
 class StyleGAN3Generator(Generator):

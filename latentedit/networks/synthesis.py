@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentedit.cuda_ops import bias_act, setup_filter, upsample2d
@@ -20,6 +21,23 @@ from latentedit.networks.config import GeneratorConfig
 from latentedit.networks.layers import Conv2dLayer, FullyConnectedLayer, modulated_conv2d
 
 NoiseMode = Literal["const", "random", "none"]
+
+
+def downsampled(image: Tensor, resolution: int | None) -> Tensor:
+    """``image`` [N,C,R,R] averaged over cells to ``resolution`` px; None leaves it as it is.
+
+    Raises:
+        LatentError: ``resolution`` does not divide R.
+    """
+    side = image.shape[-1]
+    if resolution is None or resolution == side:
+        return image
+    if not 0 < resolution < side or side % resolution:
+        raise LatentError(
+            f"resolution {resolution} does not divide the generator's {side} px.",
+            f"Choose {side // 2}, {side // 4}, ..., or None for the whole picture.",
+        )
+    return F.avg_pool2d(image, side // resolution)
 
 
 class SynthesisLayer(nn.Module):
@@ -220,7 +238,12 @@ class SynthesisNetwork(nn.Module):
         return (*convolutions, self.resolution)
 
     def forward(
-        self, ws: Tensor, *, noise_mode: NoiseMode = "const", noise: Mapping[str, Tensor] | None = None
+        self,
+        ws: Tensor,
+        *,
+        noise_mode: NoiseMode = "const",
+        noise: Mapping[str, Tensor] | None = None,
+        resolution: int | None = None,
     ) -> Tensor:
         """Render latents.
 
@@ -228,12 +251,18 @@ class SynthesisNetwork(nn.Module):
             ws: [N, num_ws, w_dim].
             noise_mode: ``"const"`` uses the stored noise, ``"random"`` draws afresh, ``"none"`` adds none.
             noise: replaces stored buffers by name; each broadcastable to [N,1,r,r], so every row may have its own.
+            resolution: pixels along a side of a smaller picture; it costs less where the network has a head for it,
+                and is the whole picture, averaged down, elsewhere.
 
         Raises:
-            LatentError: ``ws`` of a wrong shape, an unknown noise mode or name.
+            LatentError: ``ws`` of a wrong shape, an unknown noise mode or name, or a resolution that does not divide
+                the network's.
         """
         self._check(ws, noise_mode, noise)
-        maps = self._noise_maps(ws, noise_mode, noise or {})
+        return downsampled(self._render(ws, noise_mode, noise or {}), resolution)
+
+    def _render(self, ws: Tensor, noise_mode: NoiseMode, noise: Mapping[str, Tensor]) -> Tensor:
+        maps = self._noise_maps(ws, noise_mode, noise)
         if products_pay(ws) and self._is_chain():
             return self._chained(ws.to(torch.float32), maps)
         x = image = None

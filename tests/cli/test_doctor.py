@@ -30,7 +30,7 @@ def test_this_environment_is_complete() -> None:
     assert status == 0
     assert list(dict.fromkeys(section for section, _ in checks)) == SECTIONS
     assert checks["Installation", "torch"]["found"] == metadata.version("torch")
-    assert checks["Faces", "dlib"]["found"] == metadata.version("dlib")
+    assert checks["Faces", "dlib"]["found"] == metadata.version("dlib-bin")
     assert "hashes agree" in checks["Model", "faces64"]["found"]
     assert "smile" in checks["Model", "directions"]["found"]
 

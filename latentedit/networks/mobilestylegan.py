@@ -1,0 +1,291 @@
+"""MobileStyleGAN (Belousov 2021, arXiv 2104.04767): a light student of StyleGAN2 that predicts wavelet coefficients.
+
+It has the teacher's mapping network, and so its W; style rows follow the teacher's numbering, and the last two rows of
+a latent, which drive layers that the student lacks, have no effect. The two passes of a styled layer are functions of
+`latentedit.cuda_ops`: `styled_depthwise` (wavelet step, modulation, depthwise 3x3) and `pointwise_lrelu` (1x1, noise,
+bias, leaky ReLU); fused kernels take their place there.
+
+Legend: ``N`` images, ``L`` style rows, ``r`` resolution of a block, ``R`` that of the image (twice the last block's).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from latentedit.cuda_ops import haar_cells, pointwise_lrelu, styled_depthwise
+from latentedit.errors import LatentError, ModelError
+from latentedit.networks.generator import Generator
+from latentedit.networks.mapping import MappingNetwork
+from latentedit.networks.synthesis import NoiseMode, SynthesisNetwork, downsampled
+
+
+@dataclass(frozen=True)
+class MobileStyleGANConfig:
+    """A MobileStyleGAN generator; ``channels`` are the feature maps at 4 px, 8 px, ... up to half the image's side."""
+
+    channels: tuple[int, ...] = (512, 512, 512, 512, 512, 256, 128, 64)
+    img_channels: int = 3
+    z_dim: int = 512
+    w_dim: int = 512
+    mapping_layers: int = 8
+    mapping_features: int | None = None
+    mapping_lr_multiplier: float = 0.01
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", tuple(self.channels))
+        if not 2 <= len(self.channels) <= 12 or any(count < 4 or count % 4 for count in self.channels):
+            raise ModelError(
+                f"channels {self.channels} cannot be those of a MobileStyleGAN.",
+                "Give 2 to 12 multiples of 4, one for each resolution from 4 px on.",
+            )
+
+    @property
+    def c_dim(self) -> int:
+        return 0
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """Resolutions of the blocks: 4, 8, ..., ``resolution / 2``."""
+        return tuple(4 << i for i in range(len(self.channels)))
+
+    @property
+    def resolution(self) -> int:
+        """Pixels along a side of the image."""
+        return 4 << len(self.channels)
+
+    @property
+    def num_ws(self) -> int:
+        """Rows of a latent: as many as those of the teacher, a StyleGAN2 of the same resolution."""
+        return 2 * len(self.channels) + 2
+
+
+class StyledLayer(nn.Module):
+    """What every styled layer has: its affine map from w to styles, bias, noise; ``channels`` in and out.
+
+    ``weight`` holds the demodulation, which does not depend on the style in this network.
+    """
+
+    noise_const: Tensor
+
+    def __init__(self, channels: tuple[int, int], resolution: int, w_dim: int) -> None:
+        super().__init__()
+        self.resolution = resolution
+        self.affine = nn.Linear(w_dim, channels[0])
+        self.style_gain = (9 * channels[0]) ** -0.5
+        self.bias = nn.Parameter(torch.zeros(channels[1]))
+        self.noise_strength = nn.Parameter(torch.zeros([]))
+        self.register_buffer("noise_const", torch.randn(resolution, resolution))
+
+    def styles(self, w: Tensor) -> Tensor:
+        """Scales [N,C] of the channels for ``w`` [N,w_dim]."""
+        return self.affine(w) * self.style_gain
+
+    def scaled(self, noise: Tensor | None) -> Tensor | None:
+        """``noise`` times its learnt strength."""
+        return None if noise is None else noise * self.noise_strength
+
+
+class DenseLayer(StyledLayer):
+    """The layer at 4 px: a modulated dense 3x3 convolution."""
+
+    def __init__(self, channels: tuple[int, int], resolution: int, w_dim: int) -> None:
+        super().__init__(channels, resolution, w_dim)
+        self.weight = nn.Parameter(torch.randn(channels[1], channels[0], 3, 3))
+
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None = None) -> Tensor:
+        """``x`` [N,C,r,r], ``w`` [N,w_dim], ``noise`` broadcastable to [N,1,r,r] -> [N,O,r,r]."""
+        x = F.conv2d(x * self.styles(w)[:, :, None, None], self.weight, self.bias, padding=1)
+        noise = self.scaled(noise)
+        return F.leaky_relu(x if noise is None else x + noise, 0.2)
+
+
+class SeparableLayer(StyledLayer):
+    """A modulated depthwise 3x3 and a pointwise convolution."""
+
+    def __init__(self, channels: tuple[int, int], resolution: int, w_dim: int) -> None:
+        super().__init__(channels, resolution, w_dim)
+        self.depthwise = nn.Parameter(torch.randn(channels[0], 1, 3, 3))
+        self.weight = nn.Parameter(torch.randn(channels[1], channels[0]))
+
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None = None, up_styles: Tensor | None = None) -> Tensor:
+        """As `DenseLayer`; with ``up_styles`` [N,4C], ``x`` [N,4C,r/2,r/2] takes the wavelet step first."""
+        x = styled_depthwise(x, self.depthwise, self.styles(w), up_styles)
+        return pointwise_lrelu(x, self.weight, self.bias, self.scaled(noise))
+
+
+class FirstBlock(nn.Module):
+    """The learnt constant at 4 px and the dense layer on it."""
+
+    def __init__(self, channels: int, w_dim: int) -> None:
+        super().__init__()
+        self.const = nn.Parameter(torch.randn(channels, 4, 4))
+        self.conv1 = DenseLayer((channels, channels), 4, w_dim)
+
+    def forward(self, w: Tensor, noise: Tensor | None) -> Tensor:
+        """[N,C,4,4], channels-last."""
+        x = self.const.unsqueeze(0).expand(len(w), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        return self.conv1(x, w, noise)
+
+
+class WaveletBlock(nn.Module):
+    """One resolution: wavelet step, two separable layers. ``up`` scales the coefficients that the step takes."""
+
+    def __init__(self, channels: tuple[int, int], resolution: int, w_dim: int) -> None:
+        super().__init__()
+        self.up = nn.Linear(w_dim, channels[0])
+        self.conv0 = SeparableLayer((channels[0] // 4, channels[1]), resolution, w_dim)
+        self.conv1 = SeparableLayer((channels[1], channels[1]), resolution, w_dim)
+
+    def forward(self, x: Tensor, ws: Tensor, noise: list[Tensor | None]) -> Tensor:
+        """``x`` [N,C,r/2,r/2] and the two rows ``ws`` [N,2,w_dim] -> [N,O,r,r]."""
+        x = self.conv0(x, ws[:, 0], noise[0], self.up(ws[:, 0]))
+        return self.conv1(x, ws[:, 1], noise[1])
+
+
+class WaveletImage(nn.Module):
+    """Features to the wavelet coefficients of the picture at twice their resolution: a modulated 1x1 convolution."""
+
+    def __init__(self, channels: int, img_channels: int, w_dim: int) -> None:
+        super().__init__()
+        self.affine = nn.Linear(w_dim, channels)
+        self.weight = nn.Parameter(torch.randn(4 * img_channels, channels))
+        self.bias = nn.Parameter(torch.zeros(4 * img_channels))
+        self.style_gain = channels**-0.5
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """``x`` [N,C,r,r], ``w`` [N,w_dim] -> [N,img_channels,2r,2r], contiguous as images are."""
+        styles = self.affine(w) * (0.5 * self.style_gain)
+        weight = self.weight * styles[:, None, :]  # [N,4 * img_channels,C]: smaller than x
+        n, channels, height, width = x.shape
+        pixels = x.permute(0, 2, 3, 1).reshape(n, height * width, channels)
+        coefficients = torch.baddbmm(0.5 * self.bias, pixels, weight.transpose(1, 2))
+        return haar_cells(coefficients.view(n, height, width, -1).permute(0, 3, 1, 2)).contiguous()
+
+
+class SmallHeads(Protocol):
+    """Pictures smaller than the whole from inner features (`MobileSynthesis.heads`).
+
+    ``levels`` gives for every resolution of a picture that of the features that it is made from; a call takes those
+    features [N,C,r,r], the latents [N,L,w_dim], and the resolution, and returns [N,img_channels,resolution,resolution].
+    """
+
+    @property
+    def levels(self) -> Mapping[int, int]: ...
+
+    def __call__(self, features: Tensor, ws: Tensor, resolution: int) -> Tensor: ...
+
+
+class MobileSynthesis(SynthesisNetwork):
+    """Render ``ws`` [N, L, w_dim] to images [N, img_channels, R, R]; arguments as `SynthesisNetwork`.
+
+    ``heads`` are no part of the weights: they neither enter the state dict nor the fingerprint, but move along.
+    """
+
+    heads: SmallHeads | None
+
+    def __init__(self, config: MobileStyleGANConfig) -> None:
+        nn.Module.__init__(self)
+        self.config = config  # type: ignore[assignment]
+        self.resolution = config.resolution
+        self.num_ws = config.num_ws
+        self.w_dim = config.w_dim
+        self.__dict__["heads"] = None
+        self.b4 = FirstBlock(config.channels[0], config.w_dim)
+        widths = zip(config.channels, config.channels[1:], strict=False)
+        for r, channels in zip(config.resolutions[1:], widths, strict=True):
+            setattr(self, f"b{r}", WaveletBlock(channels, r, config.w_dim))
+        self.torgb = WaveletImage(config.channels[-1], config.img_channels, config.w_dim)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "heads":
+            self.__dict__["heads"] = value  # not registered as a part
+        else:
+            super().__setattr__(name, value)  # type: ignore[arg-type]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> MobileSynthesis:
+        if isinstance(self.heads, nn.Module):
+            self.heads._apply(fn)
+        return super()._apply(fn, recurse)
+
+    @property
+    def noise_shapes(self) -> dict[str, tuple[int, int]]:
+        """Names of the noise buffers (``"b8.conv0"``) in layer order, and their pixels (r, r)."""
+        return {f"b{r}.conv{i}": (r, r) for r in self.config.resolutions for i in (0, 1) if r > 4 or i == 1}
+
+    @property
+    def layer_resolutions(self) -> tuple[int, ...]:
+        """Resolution that each of the ``num_ws`` rows works at, as in the teacher; the last two have no effect."""
+        return (*(r for r, _ in self.noise_shapes.values()), *[self.resolution] * 3)
+
+    def forward(
+        self,
+        ws: Tensor,
+        *,
+        noise_mode: NoiseMode = "const",
+        noise: Mapping[str, Tensor] | None = None,
+        resolution: int | None = None,
+    ) -> Tensor:
+        if resolution is not None and resolution != self.resolution:
+            levels = {} if self.heads is None else self.heads.levels
+            if self.heads is None or resolution not in levels:
+                return downsampled(self(ws, noise_mode=noise_mode, noise=noise), resolution)
+            features = self.features(ws, levels[resolution], noise_mode=noise_mode, noise=noise)
+            return self.heads(features, ws, resolution)
+        features = self.features(ws, self.config.resolutions[-1], noise_mode=noise_mode, noise=noise)
+        return self.torgb(features, ws[:, 2 * len(self.config.channels) - 1].to(torch.float32))
+
+    def features(
+        self,
+        ws: Tensor,
+        upto: int,
+        *,
+        noise_mode: NoiseMode = "const",
+        noise: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
+        """Activations [N,C,upto,upto] of the block at ``upto`` px, channels-last; later blocks are not computed.
+
+        Raises:
+            LatentError: no block of that resolution, or what `forward` raises.
+        """
+        for r, x in self.levels(ws, noise_mode=noise_mode, noise=noise):
+            if r == upto:
+                return x
+        raise LatentError(f"There are no features at {upto} px.", f"Choose one of {self.config.resolutions}.")
+
+    def levels(
+        self, ws: Tensor, *, noise_mode: NoiseMode = "const", noise: Mapping[str, Tensor] | None = None
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Resolution and activations [N,C,r,r] of one block after the other, computed as they are asked for."""
+        self._check(ws, noise_mode, noise)
+        ws = ws.to(torch.float32)
+        maps = self._noise_maps(ws, noise_mode, noise or {})
+        x = self.b4(ws[:, 0], maps[0])
+        yield 4, x
+        for i, r in enumerate(self.config.resolutions[1:]):
+            rows = slice(2 * i + 1, 2 * i + 3)
+            x = getattr(self, f"b{r}")(x, ws[:, rows], maps[rows])
+            yield r, x
+
+
+class MobileStyleGANGenerator(Generator):
+    """MobileStyleGAN with the face of `Generator`: same calls, same shapes, ``c_dim`` 0."""
+
+    def __init__(self, config: MobileStyleGANConfig) -> None:
+        nn.Module.__init__(self)
+        self.config = config  # type: ignore[assignment]
+        self.mapping = MappingNetwork(
+            config.z_dim,
+            0,
+            config.w_dim,
+            config.num_ws,
+            num_layers=config.mapping_layers,
+            layer_features=config.mapping_features,
+            lr_multiplier=config.mapping_lr_multiplier,
+        )
+        self.synthesis = MobileSynthesis(config)
