@@ -6,7 +6,7 @@ from latentedit.networks.config import DiscriminatorConfig, EncoderConfig, Gener
 from latentedit.networks.discriminator import Discriminator, FeatureDiscriminator, PatchDiscriminator
 from latentedit.networks.encoder import Encoder
 from latentedit.networks.generator import Generator, fingerprint
-from latentedit.networks.mapping import MappingNetwork
+from latentedit.networks.mapping import MappingNetwork, mapping_fingerprint
 from latentedit.networks.perception import Perception, PerceptionConfig, PerceptionNetwork
 from latentedit.networks.synthesis import SynthesisNetwork
 
@@ -25,4 +25,5 @@ __all__ = [
     "PerceptionNetwork",
     "SynthesisNetwork",
     "fingerprint",
+    "mapping_fingerprint",
 ]

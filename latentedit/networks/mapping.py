@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -89,15 +93,40 @@ class MappingNetwork(nn.Module):
         return head if cutoff is None else torch.cat([head, ws[:, cutoff:]], dim=1)
 
     def _inputs(self, z: Tensor | None, c: Tensor | None) -> Tensor:
+        dtype = self.get_parameter("fc0.weight").dtype
         parts = []
         if self.z_dim > 0:
             if z is None or z.ndim != 2 or z.shape[1] != self.z_dim:
                 shape = None if z is None else tuple(z.shape)
                 raise LatentError(f"z has shape {shape}.", f"This generator takes z [N, {self.z_dim}].")
-            parts.append(normalize_2nd_moment(z.to(torch.float32)))
+            parts.append(normalize_2nd_moment(z.to(dtype)))
         if self.c_dim > 0:
             if c is None or c.ndim != 2 or c.shape[1] != self.c_dim:
                 shape = None if c is None else tuple(c.shape)
                 raise LatentError(f"c has shape {shape}.", f"This conditional generator takes c [N, {self.c_dim}].")
-            parts.append(normalize_2nd_moment(self.embed(c.to(torch.float32))))
+            parts.append(normalize_2nd_moment(self.embed(c.to(dtype))))
         return torch.cat(parts, dim=1)
+
+
+PROBES = 8
+"""Latents, and components of each one's w, that `mapping_fingerprint` looks at."""
+
+
+@torch.no_grad()
+def mapping_fingerprint(mapping: MappingNetwork) -> str:
+    """Identify W: 16 hex digits that generators share whose mapping networks are the same function.
+
+    It is the SHA-256 of what the network makes of the seeds 0 to 7 (of class 0 where there are labels): eight
+    components of each w, in float64, rounded to eighths of their root mean square. Weights are not hashed: the same
+    network is stored in several ways (a learning-rate multiplier inside or outside of them) that differ in their last
+    digit. Weights rounded to float16 mostly count as another mapping. ``w_avg`` plays no part.
+    """
+    double = copy.deepcopy(mapping).to(device="cpu", dtype=torch.float64)
+    z = np.concatenate([np.random.RandomState(seed).randn(1, mapping.z_dim) for seed in range(PROBES)])
+    c = torch.eye(mapping.c_dim, dtype=torch.float64)[:1].expand(PROBES, -1) if mapping.c_dim else None
+    w = double(torch.from_numpy(z), c)
+    w = w.reshape(PROBES, -1, w.shape[-1])[:, 0]
+    unit = w.square().mean().sqrt() / 8 + 1e-30
+    chosen = w[:, :: max(1, w.shape[1] // PROBES)][:, :PROBES]
+    steps = torch.round(chosen / unit).to(torch.int64).numpy()
+    return hashlib.sha256(f"{w.shape[1]}".encode() + steps.astype("<i8").tobytes()).hexdigest()[:16]
