@@ -11,6 +11,7 @@ from latentedit.cuda_ops.filters import setup_filter
 from latentedit.cuda_ops.fused import styled_conv
 from latentedit.cuda_ops.native import BackendReport, backend_report, reference_only
 from latentedit.cuda_ops.resample import downsample2d, filter2d, upfirdn2d, upsample2d
+from latentedit.cuda_ops.wavelet import wavelet_block, wavelet_image
 from latentedit.cuda_ops.wavelet_reference import haar_cells, pointwise_lrelu, styled_depthwise
 from latentedit.cuda_ops.weights import forget_prepared
 
@@ -30,4 +31,6 @@ __all__ = [
     "styled_depthwise",
     "upfirdn2d",
     "upsample2d",
+    "wavelet_block",
+    "wavelet_image",
 ]
