@@ -1,1 +1,1 @@
-"""The directions that are shipped with the embedded model, one self-describing ``.safetensors`` each."""
+"""Directions that are shipped, a folder for each model, one self-describing ``.safetensors`` for each direction."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import click
 import torch
@@ -17,6 +18,15 @@ from latentedit.media import contact_sheet
 from latentedit.networks.perception import PerceptionNetwork
 from latentedit.training.face_teacher import DlibFaceNetwork, tight_chips
 from latentedit.training.state import MetricsFile
+
+_T = TypeVar("_T")
+
+
+def of_class(network: object, kind: type[_T]) -> _T:
+    """``network`` as one of the class that can be trained here; else a usage error."""
+    if not isinstance(network, kind):
+        raise click.UsageError(f"The model's {type(network).__name__} cannot be trained here, only a {kind.__name__}.")
+    return network
 
 
 def report(

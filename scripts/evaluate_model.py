@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 import torch
-from _common import save_grid
+from _common import of_class, save_grid
 from PIL import Image
 
 import latentedit
@@ -31,14 +31,15 @@ from latentedit.evaluation.edits import (
     evaluate_inversion,
     evaluate_masks,
 )
+from latentedit.evaluation.generator import measure_samples, sample
 from latentedit.files import atomic_path
 from latentedit.images import save_image, to_pil, to_tensor
 from latentedit.latents import seed_z
 from latentedit.media import contact_sheet
 from latentedit.models import Model, load_model
-from latentedit.training.data import FaceCrops
+from latentedit.networks import PerceptionNetwork
+from latentedit.training.data.crops import FaceCrops
 from latentedit.training.face_teacher import DlibFaceNetwork
-from latentedit.training.progress import measure_samples, sample
 
 MORE = 10
 """How many times more photos go through the encoder alone, which takes no time, than are inverted and edited."""
@@ -110,7 +111,8 @@ def evaluate(data: Path, outdir: Path, name: str, count: int, samples: int, step
         click.echo(f"{part}: {time.monotonic() - began:.0f} s", err=True)
 
     began = time.monotonic()
-    figures["samples"] = measure_samples(model.generator, model.require("perception"), faces, samples, cnn=True)
+    network = of_class(model.require("perception"), PerceptionNetwork)
+    figures["samples"] = measure_samples(model.generator, network, faces, samples, cnn=True)
     timed("samples", began)
     began = time.monotonic()
     many = Photos.choose(faces, count * MORE)

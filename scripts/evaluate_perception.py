@@ -33,7 +33,7 @@ def table_of(figures: dict[str, Any]) -> str:
         for where, own in sets.items():
             if where != "groups":
                 lines.append(f"| {name} | {where} | {_binary(own)} |")
-    for name in ("smile", "makeup", "eyeglasses", "male"):
+    for name in ("smile", "makeup", "eyeglasses", "gender"):
         lines += ["", f"| {name} by group | n | positive | accuracy | balanced | ROC area | calibration error |"]
         lines += ["|---|---|---|---|---|---|---|"]
         lines += [f"| {group} | {_binary(own)} |" for group, own in figures["attributes"][name]["groups"].items()]
@@ -89,7 +89,7 @@ def write_sheets(held: Any, folder: Path, names: tuple[str, ...]) -> None:
 def main(prepared: Path, outdir: Path, weights: Path | None, sheets: bool) -> None:
     from latentedit.evaluation.perception import report
     from latentedit.models import embedded_folder, load_network
-    from latentedit.training.perception_data import read_faces
+    from latentedit.training.data.labels import read_faces
 
     try:
         network = load_network(weights or embedded_folder() / "perception.safetensors", kind="perception")
@@ -102,7 +102,7 @@ def main(prepared: Path, outdir: Path, weights: Path | None, sheets: bool) -> No
     (outdir / "report.md").write_text(text, encoding="utf-8")
     click.echo(text.split("\n\n")[0])
     if sheets:
-        heads = ("age", "yaw", "pitch", "smile", "makeup", "lipstick", "eyeglasses", "male", "hat", "mask")
+        heads = ("age", "yaw", "pitch", "smile", "makeup", "lipstick", "eyeglasses", "gender", "hat", "mask")
         write_sheets(held, outdir / "worst", heads)
 
 

@@ -22,21 +22,22 @@ from pathlib import Path
 
 import click
 import torch
-from _common import perception_losses, report, save_grid
+from _common import of_class, perception_losses, report, save_grid
 
 from latentedit.errors import LatentEditError
+from latentedit.evaluation.generator import measure_samples
 from latentedit.faces.dataset import TIGHT
 from latentedit.latents import seed_z
 from latentedit.models import load_model
-from latentedit.networks import DiscriminatorConfig, EncoderConfig, GeneratorConfig
-from latentedit.training.adversarial import AdversarialConfig, AdversarialTrainer, ReconstructionConfig
-from latentedit.training.autoencoder import AutoencoderConfig
-from latentedit.training.data import FaceCrops
-from latentedit.training.export import export_model
+from latentedit.networks import DiscriminatorConfig, Encoder, Generator, GeneratorConfig, PerceptionNetwork
+from latentedit.training.data.crops import FaceCrops
 from latentedit.training.face_teacher import DlibFaceNetwork
-from latentedit.training.latent_fit import LatentFitConfig
-from latentedit.training.progress import measure_samples
-from latentedit.training.stages import (
+from latentedit.training.generator.adversarial import AdversarialTrainer
+from latentedit.training.generator.autoencoder import AutoencoderConfig
+from latentedit.training.generator.export import export_model
+from latentedit.training.generator.latent_fit import LatentFitConfig
+from latentedit.training.generator.recipes import AdversarialConfig, encoder_for, grown_encoder
+from latentedit.training.generator.stages import (
     Networks,
     RunConfig,
     adversarial,
@@ -86,9 +87,7 @@ def main(threads: int | None) -> None:
 def new(run: Path, resolution: int, channel_base: int, channel_max: int, judge_base: int, masked: float) -> None:
     """Set up the folder RUN and choose the sizes of its networks."""
     generator = GeneratorConfig(resolution=resolution, channel_base=channel_base, channel_max=channel_max)
-    levels = resolution.bit_length() - 2
-    widths = (32, 64, 128, 192, 256, 256, 256, 256, 256)[:levels]
-    encoder = EncoderConfig(resolution=resolution, num_ws=generator.num_ws, channels=widths, blocks=0)
+    encoder = encoder_for(generator, blocks=0)
     judge = DiscriminatorConfig(resolution=resolution, channel_base=judge_base, channel_max=channel_max)
     save_run(RunConfig(run, generator, encoder, judge, masked_share=masked))
 
@@ -163,32 +162,14 @@ def adversarial_command(
     fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)  # type: ignore[arg-type]
     fabric.launch()
     size = config.generator.resolution
-    settings = AdversarialConfig(
-        batch_size=batch,
-        accumulate=accumulate,
-        r1_gamma=gamma if gamma is not None else max(0.0002 * size**2 / (batch * fabric.world_size), 0.5),
-    )
-    perception_network = load_model(_model(perception), device=fabric.device).require("perception")
+    recipe = AdversarialConfig.plain if plain else AdversarialConfig.joint
+    settings = recipe(size, batch, processes=fabric.world_size, accumulate=accumulate).slowed(rates)
+    if gamma is not None:
+        settings = replace(settings, r1_gamma=gamma)
+    judge = load_model(_model(perception), device=fabric.device)
+    perception_network = of_class(judge.require("perception"), PerceptionNetwork)
     perceive = None
-    if plain:
-        settings = replace(
-            settings,
-            learning_rate=2e-3 * rates,
-            discriminator_learning_rate=2e-3 * rates,
-            patch_weight=0.0,
-            feature_weight=0.0,
-        )
-    else:
-        # The photos' gradients are steadier than the adversary's: small steps with momentum keep the reconstructions.
-        settings = replace(
-            settings,
-            learning_rate=5e-4 * rates,
-            discriminator_learning_rate=2e-3 * rates,
-            encoder_learning_rate=1.5e-4 * rates,
-            beta1=0.5,
-            patch_weight=1.2,
-            reconstruction=ReconstructionConfig(),
-        )
+    if not plain:
         perceive = perception_losses(perception_network, DlibFaceNetwork(dtype=torch.bfloat16).to(fabric.device))
     trainer = adversarial_trainer(
         config, settings, fabric, start=_start(config, plain), perceive=perceive, perception=perception_network
@@ -246,12 +227,7 @@ def grow(run: Path, grown: Path) -> None:
     networks = grown_networks(run)
     assert networks.discriminator is not None
     generator = networks.generator.config
-    encoder = replace(
-        old.encoder,
-        resolution=generator.resolution,
-        num_ws=generator.num_ws,
-        channels=(max(old.encoder.channels[0] // 2, 16), *old.encoder.channels),
-    )
+    encoder = grown_encoder(old.encoder, generator)
     config = replace(
         old, folder=grown, generator=generator, encoder=encoder, discriminator=networks.discriminator.config
     )
@@ -266,13 +242,13 @@ def grow(run: Path, grown: Path) -> None:
 def tune(model: str, run: Path, judge_base: int) -> None:
     """Set up RUN to go on training the generator of MODEL on your own faces."""
     loaded = load_model(_model(model))
-    encoder = loaded.require("encoder")
+    generator, encoder = of_class(loaded.generator, Generator), of_class(loaded.require("encoder"), Encoder)
     judge = DiscriminatorConfig(
-        resolution=loaded.resolution, channel_base=judge_base, channel_max=loaded.generator.config.channel_max
+        resolution=loaded.resolution, channel_base=judge_base, channel_max=generator.config.channel_max
     )
-    config = RunConfig(run, loaded.generator.config, encoder.config, judge)
+    config = RunConfig(run, generator.config, encoder.config, judge)
     save_run(config)
-    save_start(config, Networks(loaded.generator, encoder))
+    save_start(config, Networks(generator, encoder))
 
 
 @main.command()
@@ -296,7 +272,12 @@ def export(run: Path, model: Path, name: str | None, perception: str, card: Path
     judge = load_model(_model(perception))
     text = card.read_text(encoding="utf-8") if card else None
     made = export_model(
-        run, model, name=name or model.name, template=TIGHT, perception=judge.require("perception"), card=text
+        run,
+        model,
+        name=name or model.name,
+        template=TIGHT,
+        perception=of_class(judge.require("perception"), PerceptionNetwork),
+        card=text,
     )
     click.echo(f"{model}: generator {made.fingerprint}")
 

@@ -32,15 +32,16 @@ from matplotlib import pyplot as plt
 from latentedit.errors import LatentEditError
 from latentedit.models import load_network, save_network
 from latentedit.networks.perception import ATTRIBUTES, PerceptionConfig
-from latentedit.training.perception import MAIN_ATTRIBUTES, PerceptionTrainer, TrainingConfig
-from latentedit.training.perception_augment import AugmentConfig
-from latentedit.training.perception_calibrate import (
+from latentedit.training.data.labels import read_faces
+from latentedit.training.perception.augment import AugmentConfig
+from latentedit.training.perception.finish import (
     best_threshold,
     finish,
     pairs_of_persons,
     predict,
 )
-from latentedit.training.perception_data import read_faces
+from latentedit.training.perception.recipe import MAIN_ATTRIBUTES, TrainingConfig
+from latentedit.training.perception.trainer import PerceptionTrainer
 
 
 def quick_report(network: Any, table: Any) -> dict[str, float]:

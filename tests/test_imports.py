@@ -1,4 +1,4 @@
-"""The import contract of pyproject.toml: downwards only."""
+"""Imports go downwards only: the contract of pyproject.toml between folders, and no circle inside one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from import_graph import Package, circles
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +50,33 @@ def test_contract_sees_an_import_that_goes_upwards(
     done = lint(root, tmp_path)
     assert done.returncode == 1
     assert "Imports go downwards only BROKEN" in done.stdout
+
+
+def test_no_circle_of_imports_inside_a_folder(layout: Path) -> None:
+    """Imports inside functions count: they only hide a circle."""
+    assert circles(Package(layout).graph()) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("latentedit/codes/delta.py", "from latentedit.codes.code import Code"),
+        ("latentedit/codes/delta.py", "def late():\n    from latentedit.codes import Code"),
+        ("latentedit/inversion/config.py", "def late():\n    from latentedit.inversion import invert"),
+        ("latentedit/inversion/config.py", "from latentedit.inversion.methods import encoder"),
+        ("latentedit/inversion/problem.py", "import latentedit.inversion.methods.table"),
+    ],
+)
+def test_circles_are_seen_where_they_hide(layout: Path, tmp_path: Path, module: str, line: str) -> None:
+    shutil.copytree(layout, tmp_path, dirs_exist_ok=True)
+    with (tmp_path / module).open("a") as stream:
+        stream.write(f"\n{line}\n")
+    name = module.removesuffix(".py").replace("/", ".")
+    assert any(name in circle for circle in circles(Package(tmp_path).graph()))
+
+
+def test_imports_for_type_checkers_make_no_circle(layout: Path, tmp_path: Path) -> None:
+    shutil.copytree(layout, tmp_path, dirs_exist_ok=True)
+    with (tmp_path / "latentedit/codes/delta.py").open("a") as stream:
+        stream.write("\nfrom typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from latentedit.codes import Code\n")
+    assert circles(Package(tmp_path).graph()) == []

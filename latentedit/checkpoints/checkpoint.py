@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from latentedit.checkpoints.pickles.allowed import ArrayStub, TensorStub
+from latentedit.checkpoints.pickles.arrays import ArrayStub, TensorStub
 from latentedit.errors import ModelError
-from latentedit.networks.assembly import assemble
+from latentedit.networks.assembly import assemble, assemble_generator
+from latentedit.networks.protocols import StyleEncoder, StyleGenerator
 
 State = dict[str, torch.Tensor]
 
 
-@dataclass(frozen=True)
 class Part:
-    """A network to be: class name (a key of ``NETWORKS``), config, and state dict."""
+    """A network to be: class name (a key of ``NETWORKS``), config, and state dict, which may be read when asked for."""
 
-    network: str
-    config: Any
-    state: State
+    def __init__(self, network: str, config: Any, state: State | Callable[[], State]) -> None:
+        self.network = network
+        self.config = config
+        self._state = state
+
+    @property
+    def state(self) -> State:
+        """Tensors by our names."""
+        if callable(self._state):
+            self._state = self._state()
+        return self._state
 
     def build(self, origin: str) -> torch.nn.Module:
         """The network; names and shapes are checked first (see `latentedit.models.network_file.assemble`)."""
@@ -36,6 +45,17 @@ class Checkpoint:
     generator: Part
     encoder: Part | None = None
     notes: tuple[str, ...] = ()
+
+    def build_generator(self, origin: str) -> StyleGenerator:
+        """The generator, with names and shapes checked first."""
+        part = self.generator
+        return assemble_generator(part.network, part.config, part.state, origin=origin)
+
+    def build_encoder(self, origin: str) -> StyleEncoder | None:
+        """The encoder, if the file has one that is read."""
+        built = None if self.encoder is None else self.encoder.build(origin)
+        assert built is None or isinstance(built, StyleEncoder)
+        return built
 
 
 class TensorReader:
@@ -76,6 +96,15 @@ class TensorReader:
             raise ModelError(f"{self.origin} holds no dictionary of tensors.", "It is not supported.")
         chosen = {key: value for key, value in values.items() if isinstance(key, str) and key.startswith(prefix)}
         return {key.removeprefix(prefix): self(value, key) for key, value in chosen.items()}
+
+
+def shape_of(value: Any) -> tuple[int, ...] | None:
+    """The shape of a stand-in or tensor, which costs nothing to know; None for anything else."""
+    if isinstance(value, torch.Tensor):
+        return tuple(value.shape)
+    if isinstance(value, TensorStub):
+        return value.size
+    return value.value.shape if isinstance(value, ArrayStub) and value.value is not None else None
 
 
 def not_understood(origin: str, detail: str) -> ModelError:

@@ -10,15 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from latentedit.checkpoints.checkpoint import Checkpoint, Part, State, TensorReader, not_understood
+from latentedit.checkpoints.checkpoint import Checkpoint, TensorReader, not_understood
 from latentedit.checkpoints.nvidia import is_module, read_nvidia
-from latentedit.checkpoints.pickles.allowed import ArrayStub, TensorStub
 from latentedit.checkpoints.pickles.archive import LEGACY_MAGIC, read_archive, read_pickle
+from latentedit.checkpoints.pickles.arrays import ArrayStub, TensorStub
+from latentedit.checkpoints.plain import is_plain, read_plain
 from latentedit.checkpoints.psp import is_psp, read_psp
 from latentedit.checkpoints.rosinality import from_rosinality, is_rosinality
-from latentedit.checkpoints.stylegan2_config import stylegan2_config
 from latentedit.checkpoints.tensorflow import is_network, read_tensorflow
 from latentedit.errors import ModelError
 from latentedit.files import read_tensors
@@ -128,18 +126,9 @@ def _from_dict(value: dict[Any, Any], read: TensorReader) -> Checkpoint:
     if is_rosinality(inner):
         average = value.get("latent_avg")
         return from_rosinality(read.all(inner), None if average is None else read(average, "latent_avg"), read.origin)
-    if "synthesis.b4.const" in inner:
-        return _from_plain(read.all(inner), read.origin)
+    if is_plain(inner):
+        return read_plain(inner, read)
     if is_module(inner.get("G_ema")):
         return read_nvidia(inner["G_ema"], read)
     keys = ", ".join(str(key)[:40] for key in list(value)[:6] if isinstance(key, str))
     raise not_understood(read.origin, f"a dictionary with the keys {keys or 'of no text'}")
-
-
-def _from_plain(state: State, origin: str) -> Checkpoint:
-    """A bare state dict with NVIDIA's names."""
-    config = stylegan2_config(state, origin)
-    if "mapping.w_avg" not in state:
-        state["mapping.w_avg"] = torch.zeros(config.w_dim)
-    notes = ("a bare state dict says nothing of conv_clamp; none was assumed",)
-    return Checkpoint("state dict with NVIDIA's names, StyleGAN2", Part("Generator", config, state), notes=notes)

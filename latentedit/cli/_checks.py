@@ -102,8 +102,8 @@ def _kernels() -> Iterator[Check]:
 
 
 def _model() -> Iterator[Check]:
+    from latentedit.models.folder import PARTS, read_manifest, verify_folder
     from latentedit.models.locations import embedded_folder, models_folder, shipped_directions
-    from latentedit.models.model import PARTS, read_manifest, verify_folder
 
     folder = embedded_folder()
     reinstall = "Reinstall latentedit: the model is part of the package."
@@ -131,7 +131,7 @@ def _model() -> Iterator[Check]:
 
 
 def _faces() -> Iterator[Check]:
-    from latentedit.faces.detect import model_file
+    from latentedit.faces.dlib_models import model_file
 
     try:
         yield Check("Faces", "dlib", "ok", str(import_module("dlib").__version__))

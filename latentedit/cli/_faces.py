@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from latentedit.cli._common import progress
-from latentedit.errors import OutputError
+from latentedit.cli._types import InputFile
+from latentedit.errors import ImageError
+from latentedit.inversion.methods.table import CHOICES
 
 if TYPE_CHECKING:
+    from latentedit.images import Photo
     from latentedit.inversion import Progress
     from latentedit.models import Model
 
 LATENT_SUFFIXES = (".safetensors", ".npz", ".npy", ".pt")
 
-FACE_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+FACE_FILE = InputFile()
 
 method_option = click.option(
     "--method",
-    type=click.Choice(["auto", "encoder", "optimize", "hybrid"]),
+    type=click.Choice(CHOICES),
     default="auto",
     show_default=True,
     help="How photos are inverted; see `latentedit invert --help`.",
@@ -42,41 +45,66 @@ def is_latent(path: Path) -> bool:
     return path.suffix.lower() in LATENT_SUFFIXES
 
 
+def open_photos(paths: Sequence[Path], max_pixels: int) -> dict[Path, Photo]:
+    """The photos among ``paths``, with what they carry; files of latents are left out."""
+    from latentedit.images import open_photo
+
+    return {path: open_photo(path, max_pixels=max_pixels) for path in paths if not is_latent(path)}
+
+
 def open_faces(
     paths: Sequence[Path],
     model: Model,
     *,
+    photos: Mapping[Path, Photo] | None = None,
     method: str = "auto",
     steps: int | None = None,
     seed: int = 0,
     face: int | str = 1,
 ) -> list[list[Any]]:
-    """For every path its faces: inversions of a photo (all in one batch), or what a file of latents holds."""
+    """For every path its faces: inversions of a photo (all in one batch), or what a file of latents holds.
+
+    ``photos`` are those that are open already.
+    """
     from latentedit.editing.subject import read_latents
     from latentedit.inversion import InversionConfig
-    from latentedit.inversion.api import invert_sources
+    from latentedit.inversion.api import invert_portraits
+    from latentedit.inversion.methods.table import find_method
     from latentedit.inversion.photos import gather
-    from latentedit.inversion.solve import choose_method
 
-    sources = {i: gather(path, model=model, face=face) for i, path in enumerate(paths) if not is_latent(path)}
+    opened = photos or {}
+    wanted = [(i, path) for i, path in enumerate(paths) if not is_latent(path)]
+    with progress("Finding faces", total=len(wanted)) as bar:
+        sources = {}
+        for i, path in wanted:
+            sources[i] = gather(opened.get(path, path), model=model, face=face)
+            bar.advance()
     faces: list[list[Any]] = [[] if i in sources else [read_latents(path)] for i, path in enumerate(paths)]
     if not sources:
         return faces
     owners = [i for i, found in sources.items() for _ in found]
-    chosen = choose_method(method, model)
+    chosen = find_method(method, model)
     config = InversionConfig(steps=steps)
-    total = max(config.total_steps(chosen), 1)
+    planned = chosen.plan(config).total
+    total = max(planned, 1)
     with progress("Inverting", total=total * len(owners)) as bar:
 
         def follow(event: Progress) -> None:
             bar.update(event.completed)
 
         flat = [source for found in sources.values() for source in found]
-        callback = follow if config.total_steps(chosen) else None
-        results = invert_sources(flat, model=model, method=chosen, config=config, seed=seed, callback=callback)
+        callback = follow if planned else None
+        results = invert_portraits(flat, model=model, method=chosen, config=config, seed=seed, callback=callback)
         for owner, inversion in zip(owners, results, strict=True):
             faces[owner].append(inversion)
     return faces
+
+
+def original_of(face: Any, max_pixels: int) -> Photo:
+    """The photo that an inversion was made of, with what it carries."""
+    if face.photo is None:
+        raise ImageError("The inversion kept no photo.", "Give it with photo=.", typed="Give it with --photo.")
+    return face.photo.open_photo(max_pixels=max_pixels)
 
 
 def has_photo(face: Any) -> bool:
@@ -84,27 +112,6 @@ def has_photo(face: Any) -> bool:
     from latentedit.inversion import Inversion
 
     return isinstance(face, Inversion) and face.aligned is not None
-
-
-def check_picture(path: Path) -> None:
-    """Find out before the work that a picture cannot be written under this name.
-
-    Raises:
-        OutputError: a suffix that names no kind of picture.
-    """
-    from PIL import Image
-
-    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
-        raise OutputError(
-            f"{str(path)!r} does not say what kind of picture to write.", "End it in .png, .jpg, .webp, or .tif."
-        )
-
-
-def numbered(path: Path, count: int) -> list[Path]:
-    """``count`` names of files: ``out.png``, or ``out-1.png``, ``out-2.png`` ..."""
-    if count == 1:
-        return [path]
-    return [path.with_name(f"{path.stem}-{i}{path.suffix}") for i in range(1, count + 1)]
 
 
 def write_json(values: Any, path: Path) -> None:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from latentedit.faces import AlignedFace
-    from latentedit.networks.perception import Perception, PerceptionNetwork
+    from latentedit.networks import FacePerception, Perception
 
 _SIZE = 128
 
 
-def load_perception(model: str | None, device: str) -> PerceptionNetwork:
+def load_perception(model: str | None, device: str) -> FacePerception:
     """The perception network of ``model``.
 
     Raises:
@@ -24,21 +24,21 @@ def load_perception(model: str | None, device: str) -> PerceptionNetwork:
     return load_model(model, device=device).require("perception")
 
 
-def find_faces(network: PerceptionNetwork, photo: Path, face: int | str) -> list[AlignedFace]:
-    """The faces of ``photo`` ("all", or one by number), cut by the template that ``network`` was trained with."""
+def find_faces(network: FacePerception, photo: Path, face: int | str) -> list[AlignedFace]:
+    """The faces of ``photo`` ("all", or one by number), cut so that ``network`` sees all that it reads."""
     from latentedit.faces import CropTemplate, align_photo
 
-    template = CropTemplate(network.config.template_scale, network.config.template_shift)
+    template = CropTemplate(*network.template)
     found = align_photo(photo, template, _SIZE, face=face)  # pyright: ignore[reportArgumentType]
     return found if isinstance(found, list) else [found]
 
 
-def perceive(network: PerceptionNetwork, faces: Sequence[AlignedFace]) -> Perception:
+def perceive(network: FacePerception, faces: Sequence[AlignedFace]) -> Perception:
     """What ``network`` sees in ``faces``, without gradients; its crop is the template's whatever the model's is."""
     import torch
 
     from latentedit.images import to_tensor
 
-    own = network.for_template(network.config.template_scale, network.config.template_shift)
+    own = network.for_template(*network.template)
     with torch.no_grad():
         return own.perceive(to_tensor([face.crop for face in faces]).to(next(network.parameters()).device))

@@ -155,7 +155,8 @@ class Demo:
         from latentedit.images import to_tensor
 
         with torch.no_grad():
-            return float(self.model.perception.perceive(to_tensor(self.face.image).to(self.model.device))[name])
+            seen = self.model.require("perception").perceive(to_tensor(self.face.image).to(self.model.device))
+            return float(seen[name])
 
     def _known(self) -> dict[str, Direction]:
         from latentedit.directions import list_directions, load_direction

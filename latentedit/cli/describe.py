@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import click
 
+from latentedit.attributes import find
 from latentedit.cli._common import PHOTO, Command, device_option, face_option, model_option
 
-_ALWAYS = ("smile", "makeup", "lipstick", "eyeglasses", "male", "hat", "mask")
+_FIXED = "*"
+"""Marks what is seen but cannot be edited."""
+_ALWAYS = ("smile", "makeup", "lipstick", "eyeglasses", "gender", "hat", "mask")
 
 
 @click.command(cls=Command)
@@ -25,9 +29,13 @@ def command(photos: tuple[Path, ...], face: int | str, as_json: bool, model: str
     Ages are in years, angles in degrees relative to the upright face, attributes are probabilities. The judgements are
     a small network's, learnt from photographs of a few data sets: expect mistakes, and take none for a fact.
     """
-    from latentedit.cli._perceive import find_faces, load_perception, perceive
+    from latentedit.cli._perceive import find_faces, perceive
+    from latentedit.directions import list_directions
+    from latentedit.models import load_model
 
-    network = load_perception(model, device)
+    owner = load_model(model, device=device)
+    network = owner.require("perception")
+    known = list_directions(owner)
     findings: list[dict[str, Any]] = []
     for photo in photos:
         faces = find_faces(network, photo, face)
@@ -38,21 +46,30 @@ def command(photos: tuple[Path, ...], face: int | str, as_json: bool, model: str
             scores = {name: round(float(value[index]), 3) for name, value in seen.scores().items()}
             findings.append({"photo": str(photo), "face": number, "quad": corners, "scores": scores})
     if as_json:
-        click.echo(json.dumps({"units": network.units, "faces": findings}, indent=2))
+        editable = [name for name in network.units if find(name, known) is not None]
+        click.echo(json.dumps({"units": network.units, "editable": editable, "faces": findings}, indent=2))
         return
     for finding in findings:
         click.echo(f"{finding['photo']}, face {finding['face']}")
-        for line in _lines(finding["scores"]):
+        for line in _lines(finding["scores"], known):
             click.echo(f"  {line}")
+    if known:
+        click.echo(f"{_FIXED} not to be edited: {owner.name} has no direction for it")
 
 
-def _lines(scores: dict[str, float]) -> list[str]:
-    """Readable lines: age and pose, the main attributes, then whatever else is likely."""
-    pose = ", ".join(f"{name} {scores[name]:+.0f}" for name in ("yaw", "pitch", "roll"))
-    lines = [f"{'age':<12}{scores['age']:.0f} years", f"{'pose':<12}{pose} degrees"]
-    lines += [f"{name:<12}{100 * scores[name]:.0f} %" for name in _ALWAYS if name in scores]
+def _lines(scores: dict[str, float], known: Collection[str]) -> list[str]:
+    """Readable lines: age and pose, the main attributes, then whatever else is likely; those that no direction of
+    ``known`` changes are marked."""
+
+    def name(attribute: str) -> str:
+        fixed = _FIXED if known and find(attribute, known) is None else ""
+        return attribute.replace("_", " ") + fixed
+
+    pose = ", ".join(f"{name(axis)} {scores[axis]:+.0f}" for axis in ("yaw", "pitch", "roll"))
+    lines = [f"{name('age'):<12}{scores['age']:.0f} years", f"{'pose':<12}{pose} degrees"]
+    lines += [f"{name(one):<12}{100 * scores[one]:.0f} %" for one in _ALWAYS if one in scores]
     shown = {"age", "yaw", "pitch", "roll", *_ALWAYS}
     likely = sorted((n for n in scores if n not in shown and scores[n] >= 0.5), key=lambda n: -scores[n])
     if likely:
-        lines.append(f"{'also':<12}" + ", ".join(f"{n.replace('_', ' ')} {100 * scores[n]:.0f} %" for n in likely))
+        lines.append(f"{'also':<12}" + ", ".join(f"{name(one)} {100 * scores[one]:.0f} %" for one in likely))
     return lines

@@ -43,9 +43,9 @@ def command(
     Writes NAME.json (accuracy, leakage, what amounts in units come to), NAME-calibration.png, and NAME-strip.png: faces
     moved from -3 to +3 steps.
     """
+    from latentedit.directions import list_directions, load_direction
     from latentedit.directions.fitting.labelled import SampleConfig, sample_labelled
     from latentedit.directions.fitting.probe import Probe
-    from latentedit.directions.store import list_directions, load_direction
     from latentedit.evaluation.directions import evaluate_direction
     from latentedit.evaluation.plot import calibration_plot
     from latentedit.files import atomic_path
@@ -63,7 +63,7 @@ def command(
     with progress("measuring") as bar:
         probe = Probe(owner.generator, perception, progress=bar.advance)
         for direction in found:
-            evaluation = evaluate_direction(probe, direction, labelled, probes=probes, seed=seed)
+            evaluation = evaluate_direction(owner, direction, labelled, probes=probes, seed=seed, progress=bar.advance)
             with atomic_path(outdir / f"{direction.name}.json") as temporary:
                 temporary.write_text(json.dumps(evaluation.to_dict(), indent=2))
             calibration_plot(direction, evaluation, outdir / f"{direction.name}-calibration.png")
@@ -86,7 +86,7 @@ def _write_strip(probe: Probe, direction: Direction, w: np.ndarray, path: Path) 
 def _line(evaluation: Evaluation) -> str:
     ends, every = 100 * evaluation.accuracy_ends, 100 * evaluation.accuracy_all
     text = f"{evaluation.name}: {ends:.1f} % at the ends, {every:.1f} % overall"
-    for title, amounts in (("calibrated", evaluation.calibrated), ("corrected", evaluation.corrected)):
+    for title, amounts in (("unverified", evaluation.calibrated), ("verified", evaluation.corrected)):
         if amounts is not None:
             text += (
                 f"; {title} {amounts.amount:+g} gives {amounts.mean:.3g} +- {amounts.deviation:.2g}, "

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latentedit.cli._common import Command, device_option, model_option, progress, seed_option
+from latentedit.cli._directions import check_output, put
 
 if TYPE_CHECKING:
-    from latentedit.directions import Direction, LabelledLatents
+    from latentedit.directions import LabelledLatents, ProcedureConfig, SampleConfig
     from latentedit.models import Model
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -100,17 +101,18 @@ def command(attributes: tuple[str, ...], model: str | None, device: str, **optio
         raise click.UsageError("--labels needs --latents.")
     owner = load_model(model, device=device)
     names = _names(attributes)
-    _check_output(options["output"], names)
+    check_output(options["output"], names)
     labelled = _labelled(owner, names, options)
-    owner.require("perception")
+    perception = owner.require("perception")
     with progress("measuring") as bar:
-        probe = Probe(owner.generator, owner.perception, progress=bar.advance)
+        probe = Probe(owner.generator, perception, progress=bar.advance)
         done = fit_attributes(probe, labelled, names, config=_config(options), report=lambda text: click.echo(text))
-    _save(done, options["output"], owner)
+    for path in put(done, options["output"], owner).values():
+        click.echo(f"wrote {path}")
 
 
 def _names(attributes: tuple[str, ...]) -> list[str]:
-    from latentedit.directions.fitting.pipeline import CORE
+    from latentedit.directions.fitting.config import CORE
     from latentedit.directions.store import check_name
 
     parts = [part.strip() for text in attributes for part in text.split(",")]
@@ -118,14 +120,8 @@ def _names(attributes: tuple[str, ...]) -> list[str]:
     return [check_name(name) for name in dict.fromkeys(names)]
 
 
-def _check_output(output: Path | None, names: list[str]) -> None:
-    if output is not None and output.suffix == ".safetensors" and len(names) > 1:
-        raise click.UsageError(f"-o {output} is one file for {len(names)} attributes; give a folder.")
-
-
-def _config(options: dict[str, Any]) -> Any:
-    from latentedit.directions.fitting.pipeline import ProcedureConfig
-    from latentedit.directions.fitting.svm import FitConfig
+def _config(options: dict[str, Any]) -> ProcedureConfig:
+    from latentedit.directions.fitting.config import FitConfig, ProcedureConfig
 
     condition: str | tuple[str, ...] = options["condition"]
     if condition != "auto":
@@ -169,33 +165,23 @@ def _own(owner: Model, options: dict[str, Any]) -> LabelledLatents:
 
 
 def _sampled(owner: Model, names: list[str], options: dict[str, Any]) -> LabelledLatents:
+    from latentedit.attributes import resolve
     from latentedit.directions.fitting.labelled import SampleConfig, sample_labelled
-    from latentedit.networks.perception import attribute_name
+    from latentedit.directions.fitting.light import LIGHT
 
     perception = owner.require("perception")
     for name in names:
         if options["latents"] is None:
-            attribute_name(name, tuple(perception.units))  # an unknown one is found out before the work
+            resolve(name, (*perception.units, *LIGHT))  # an unknown one is found out before the work
     config = SampleConfig(count=options["samples"] or 10_000, seed=options["seed"], psi=options["psi"])
-    folder = options["labelled"] or _cache(owner, perception, config)
+    folder = options["labelled"] or _cache(owner, config)
     with progress("sampling", total=config.count) as bar:
         return sample_labelled(owner.generator, perception, config, folder=folder, progress=bar.advance)
 
 
-def _cache(owner: Model, perception: Any, config: Any) -> Path:
+def _cache(owner: Model, config: SampleConfig) -> Path:
+    from latentedit.directions.fitting.labelled import judge_of
     from latentedit.models import data_folder
-    from latentedit.networks import fingerprint
 
-    judge = fingerprint(perception)[:8]
+    judge = judge_of(owner.require("perception"))[:8]
     return data_folder() / "labelled" / f"{owner.fingerprint}-{judge}-psi{config.psi:g}-seed{config.seed}"
-
-
-def _save(done: dict[str, Direction], output: Path | None, owner: Model) -> None:
-    from latentedit.directions.store import save_directions
-
-    if output is not None and output.suffix == ".safetensors":
-        paths = {name: direction.save(output) for name, direction in done.items()}
-    else:
-        paths = save_directions(done, output or owner.user_directions)
-    for path in paths.values():
-        click.echo(f"wrote {path}")

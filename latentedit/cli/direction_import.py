@@ -47,9 +47,11 @@ def command(
     A direction of a known attribute is calibrated by moving samples along it, so that its amounts have units; one that
     points the other way is turned.
     """
+    from latentedit.directions.direction import save_directions
+    from latentedit.directions.fitting.given import calibrate_given
     from latentedit.directions.fitting.probe import Probe
-    from latentedit.directions.io.importing import calibrate_imported, import_directions
-    from latentedit.directions.store import check_name, save_directions
+    from latentedit.directions.io.importing import import_directions
+    from latentedit.directions.store import check_name
     from latentedit.models import load_model
 
     owner = load_model(model, device=device)
@@ -61,11 +63,11 @@ def command(
     if owner.perception is not None:
         with progress("measuring") as bar:
             probe = Probe(owner.generator, owner.perception, progress=bar.advance)
-            found = {key: calibrate_imported(probe, value, attr, probes=probes) for key, value in found.items()}
+            found = {key: calibrate_given(probe, value, attr, probes=probes) for key, value in found.items()}
     if output is not None and output.suffix == ".safetensors":
         paths = {key: value.save(output) for key, value in found.items()}
     else:
-        paths = save_directions(found, output or owner.user_directions)
+        paths = save_directions(found, output or owner.user_directions, model=owner)
     for key, path in paths.items():
         calibrated = "calibrated in " + found[key].unit if found[key].calibration else "not calibrated"
         click.echo(f"wrote {path} ({calibrated})")

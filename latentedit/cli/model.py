@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from latentedit.cli._common import Command, progress
+
+if TYPE_CHECKING:
+    from latentedit.models import Model
 
 
 @click.group(name="model")
@@ -19,8 +22,8 @@ def command() -> None:
 def list_models() -> None:
     """List the embedded model and the registered ones."""
     from latentedit.models import models_folder, registered_names
+    from latentedit.models.folder import read_manifest
     from latentedit.models.locations import EMBEDDED, embedded_folder
-    from latentedit.models.model import read_manifest
 
     folders = [(EMBEDDED, embedded_folder()), *((name, models_folder() / name) for name in registered_names())]
     for name, folder in folders:
@@ -59,7 +62,7 @@ def show(name: str | None) -> None:
         click.echo(f"{key:<12} {value}")
 
 
-def _kind(model: Any) -> str:
+def _kind(model: Model) -> str:
     from latentedit.checkpoints.recognise import is_safetensors, read_checkpoint
     from latentedit.files import read_metadata
     from latentedit.models.network_file import FORMAT
@@ -72,7 +75,7 @@ def _kind(model: Any) -> str:
     return "; ".join((checkpoint.kind, *checkpoint.notes))
 
 
-def _directions(model: Any) -> list[str]:
+def _directions(model: Model) -> list[str]:
     return sorted({path.stem for folder in model.direction_folders for path in folder.glob("*.safetensors")})
 
 

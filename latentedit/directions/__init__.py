@@ -9,48 +9,52 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from latentedit.directions.direction import Direction, OutOfRangeWarning
-    from latentedit.directions.discover import discover_components, discover_weights
-    from latentedit.directions.fitting.calibration import Calibration, calibrate
-    from latentedit.directions.fitting.fit import FitConfig, fit_direction
+    from latentedit.directions.calibration import Calibration
+    from latentedit.directions.components import discover_components, discover_weights
+    from latentedit.directions.direction import Direction, OutOfRangeWarning, load_direction, save_directions
+    from latentedit.directions.discover import DiscoverConfig, discover
+    from latentedit.directions.fitting.config import FitConfig, ProcedureConfig
+    from latentedit.directions.fitting.fit import fit_direction
+    from latentedit.directions.fitting.isotonic import calibrate
     from latentedit.directions.fitting.labelled import LabelledLatents, SampleConfig, sample_labelled
-    from latentedit.directions.fitting.pipeline import ProcedureConfig, fit_attributes
+    from latentedit.directions.fitting.pipeline import fit_attributes
     from latentedit.directions.io.importing import import_directions
-    from latentedit.directions.reaching import Reached, reach
-    from latentedit.directions.store import list_directions, load_direction, save_directions
+    from latentedit.directions.store import list_directions, remove_direction
 
 _HOMES = {
-    "Calibration": "fitting.calibration",
+    "Calibration": "calibration",
     "Direction": "direction",
-    "FitConfig": "fitting.fit",
+    "DiscoverConfig": "discover",
+    "FitConfig": "fitting.config",
     "LabelledLatents": "fitting.labelled",
     "OutOfRangeWarning": "direction",
-    "ProcedureConfig": "fitting.pipeline",
-    "Reached": "reaching",
+    "ProcedureConfig": "fitting.config",
     "SampleConfig": "fitting.labelled",
-    "calibrate": "fitting.calibration",
-    "discover_components": "discover",
-    "discover_weights": "discover",
+    "calibrate": "fitting.isotonic",
+    "discover": "discover",
+    "discover_components": "components",
+    "discover_weights": "components",
     "fit_attributes": "fitting.pipeline",
     "fit_direction": "fitting.fit",
     "import_directions": "io.importing",
     "list_directions": "store",
-    "load_direction": "store",
-    "reach": "reaching",
+    "load_direction": "direction",
+    "remove_direction": "store",
     "sample_labelled": "fitting.labelled",
-    "save_directions": "store",
+    "save_directions": "direction",
 }
 
 __all__ = [
     "Calibration",
     "Direction",
+    "DiscoverConfig",
     "FitConfig",
     "LabelledLatents",
     "OutOfRangeWarning",
     "ProcedureConfig",
-    "Reached",
     "SampleConfig",
     "calibrate",
+    "discover",
     "discover_components",
     "discover_weights",
     "fit_attributes",
@@ -58,7 +62,7 @@ __all__ = [
     "import_directions",
     "list_directions",
     "load_direction",
-    "reach",
+    "remove_direction",
     "sample_labelled",
     "save_directions",
 ]

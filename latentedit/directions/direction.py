@@ -6,7 +6,7 @@ the separating hyperplane; a *score* is the attribute in its unit (years, degree
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import warnings
 from collections.abc import Mapping
@@ -17,15 +17,25 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from latentedit.directions.fitting.calibration import Calibration
+from latentedit.attributes import PROBABILITY
+from latentedit.directions.calibration import Calibration
+from latentedit.directions.store import (
+    SUFFIX,
+    Owner,
+    as_model,
+    check_name,
+    damaged,
+    find_direction,
+    is_file_name,
+    read_file,
+    write_file,
+)
 from latentedit.errors import DirectionError, FingerprintError, LatentError, LayerError
+from latentedit.latents import matched_rows
 
 if TYPE_CHECKING:
     from latentedit.models import Model
 
-FORMAT = "latentedit"
-KIND = "direction"
-PROBABILITY = "probability"
 SAME_PROBABILITY = 0.03
 """An amount of 1 where the direction was measured up to 0.98 is not worth a warning."""
 
@@ -49,13 +59,14 @@ class Direction:
         calibration: score against distance; None where nothing was measured.
         accuracy: share of held-out samples on the right side of the separating hyperplane.
         cosines: |cos| of the normal with other directions by name.
-        fingerprint: of the generator it belongs to; None when unknown.
+        fingerprint: of the generator it belongs to; None when unknown. mapping: fingerprint of the W that it lies in,
+            which generators may share, and with it the direction; None when unknown.
         svm_normal: unit normal [w_dim] of the separating hyperplane, where ``normal`` was conditioned; else None.
         metrics: further measured figures. settings: how it was fitted. Both hold JSON values only.
     """
 
     name: str
-    normal: Tensor
+    normal: Tensor = field(repr=False)
     intercept: float = 0.0
     layers: tuple[int, ...] | None = None
     unit: str = "distance"
@@ -63,9 +74,10 @@ class Direction:
     accuracy: float | None = None
     cosines: Mapping[str, float] = field(default_factory=dict)
     fingerprint: str | None = None
-    svm_normal: Tensor | None = None
+    svm_normal: Tensor | None = field(default=None, repr=False)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    mapping: str | None = None
 
     def __post_init__(self) -> None:
         normal = torch.as_tensor(self.normal).detach().to("cpu", torch.float32)
@@ -89,6 +101,18 @@ class Direction:
     def is_target(self) -> bool:
         """Whether amounts are target scores (probabilities) rather than changes."""
         return self.unit == PROBABILITY
+
+    @property
+    def accuracy_interval(self) -> tuple[float, float] | None:
+        """Where the accuracy lies with 95 % confidence, given how many samples were held out (Wilson 1927, eq. 6); None
+        where that is not known. Twelve samples, all right, say 0.76 to 1."""
+        held = self.settings.get("held_out")
+        if self.accuracy is None or not isinstance(held, int) or held < 1:
+            return None
+        square = 1.96**2 / held
+        middle = (self.accuracy + square / 2) / (1 + square)
+        half = math.sqrt(self.accuracy * (1 - self.accuracy) * square + square**2 / 4) / (1 + square)
+        return max(middle - half, 0.0), min(middle + half, 1.0)
 
     # -- geometry -----------------------------------------------------------------------------------------------------
 
@@ -161,7 +185,7 @@ class Direction:
         """
         calibration = self._calibrated()
         wanted = torch.as_tensor(amount, dtype=ws.dtype, device=ws.device).expand(ws.shape[0])
-        self._check_amount(wanted)
+        self.check_amount(wanted)
         at = self.distance(ws, layers=layers)
         start = at if current is None else self._start(at, current.to(ws.device, ws.dtype))
         score = calibration.score_at(start) if current is None else current.to(ws.device, ws.dtype)
@@ -196,12 +220,18 @@ class Direction:
         if self.calibration is None:
             raise DirectionError(
                 f"Direction {self.name!r} has no calibration, so that amounts in units mean nothing.",
-                f"Give a raw distance along its normal (distance={{{self.name!r}: 2.0}}, or --distance "
-                f"{self.name}=2), or fit it.",
+                f"Give a raw distance along its normal (distance={{{self.name!r}: 2.0}}), or fit it.",
+                typed=f"Give a raw distance along its normal (--distance {self.name}=2), or fit it.",
             )
         return self.calibration
 
-    def _check_amount(self, wanted: Tensor) -> None:
+    def check_amount(self, wanted: Tensor) -> None:
+        """Make sure, before anything is rendered, that amounts in units mean something.
+
+        Raises:
+            DirectionError: no calibration, an amount that is not finite, or a probability outside [0,1].
+        """
+        self._calibrated()
         if not bool(torch.isfinite(wanted).all()):
             raise DirectionError(f"The amount for {self.name!r} is not finite.", "Give a number.")
         if self.is_target and bool(((wanted < 0) | (wanted > 1)).any()):
@@ -209,6 +239,7 @@ class Direction:
             raise DirectionError(
                 f"{self.name}={value:g} is no score: {self.name} is a probability between 0 and 1.",
                 f"Give the score to reach, for example {self.name}=0.8.",
+                typed=f"Give the score to reach, for example --{self.name} 0.8.",
             )
 
     def _range_note(self, target: Tensor) -> str:
@@ -222,17 +253,35 @@ class Direction:
 
     # -- provenance ---------------------------------------------------------------------------------------------------
 
-    def check(self, fingerprint: str | None) -> None:
-        """Refuse another generator's latents.
+    def check(self, fingerprint: str | None, mapping: str | None = None) -> None:
+        """Refuse another generator's latents, unless the two share their W.
 
         Raises:
-            FingerprintError: both fingerprints are known and differ.
+            FingerprintError: both fingerprints are known and differ, and so do those of the mappings.
         """
-        if self.fingerprint and fingerprint and self.fingerprint != fingerprint:
+        shared = bool(mapping) and self.mapping == mapping
+        if self.fingerprint and fingerprint and self.fingerprint != fingerprint and not shared:
             raise FingerprintError(
                 f"Direction {self.name!r} belongs to the generator {self.fingerprint}, not to {fingerprint}.",
                 f"Fit one for this generator with `latentedit-direction fit --attr {self.name} --model ...`.",
             )
+
+    def of(self, model: Model) -> Direction:
+        """This direction for the latents of ``model``, layer by layer of equal resolution.
+
+        Families that share their W number their style rows alike from 4 px on, so of a direction with a normal for each
+        layer the rows of the layers that are there count, and the last one stands for any that it lacks.
+
+        Raises:
+            FingerprintError: it belongs to a generator of another W.
+        """
+        self.check(model.fingerprint, model.mapping_fingerprint)
+        if self.fingerprint in (None, model.fingerprint) or (self.normal.ndim == 1 and self.layers is None):
+            return self
+        rows = model.generator.num_ws
+        normal = self.normal if self.normal.ndim == 1 else matched_rows(self.normal, rows)
+        layers = None if self.layers is None else tuple(layer for layer in self.layers if layer < rows)
+        return self.with_(normal=normal, layers=layers)
 
     def with_(self, **changes: Any) -> Direction:
         """A copy with some attributes changed."""
@@ -244,8 +293,6 @@ class Direction:
         Raises:
             OutputError: the file cannot be written.
         """
-        from latentedit.files import save_tensors
-
         tensors = {"normal": self.normal.contiguous()}
         if self.svm_normal is not None:
             tensors["svm_normal"] = self.svm_normal.detach().to("cpu", torch.float32).contiguous()
@@ -254,16 +301,7 @@ class Direction:
             for key in ("name", "intercept", "layers", "unit", "accuracy", "cosines", "metrics", "settings")
         }
         described["calibration"] = None if self.calibration is None else asdict(self.calibration)
-        metadata = {
-            "format": FORMAT,
-            "kind": KIND,
-            "fingerprint": self.fingerprint or "",
-            "config": json.dumps(described, sort_keys=True),
-        }
-        target = Path(path)
-        target = target if target.suffix == ".safetensors" else target.with_name(target.name + ".safetensors")
-        save_tensors(target, tensors, metadata)
-        return target
+        return write_file(path, tensors, described, Owner(self.fingerprint, self.mapping))
 
     @classmethod
     def load(cls, source: str | os.PathLike[str], model: Model | str | os.PathLike[str] | None = None) -> Direction:
@@ -273,9 +311,11 @@ class Direction:
             DirectionError: no such name or file (the known names are listed), or no direction file.
             FingerprintError: it belongs to another generator than that of ``model``.
         """
-        from latentedit.directions.store import load_direction
-
-        return load_direction(source, model)
+        if is_file_name(source):
+            direction = from_file(source)
+            return direction if model is None else direction.of(as_model(model))
+        owner = as_model(model)
+        return from_file(find_direction(os.fspath(source), owner)).of(owner)
 
 
 def from_file(path: str | os.PathLike[str]) -> Direction:
@@ -284,20 +324,8 @@ def from_file(path: str | os.PathLike[str]) -> Direction:
     Raises:
         DirectionError: the file is missing, damaged, or holds something else.
     """
-    from latentedit.errors import ModelError
-    from latentedit.files import read_metadata, read_tensors
-
+    tensors, described, owner = read_file(path)
     try:
-        metadata, tensors = read_metadata(path), read_tensors(path)
-    except ModelError as error:
-        raise DirectionError(error.problem, error.remedy) from error
-    if metadata.get("format") != FORMAT or metadata.get("kind") != KIND or "normal" not in tensors:
-        raise DirectionError(
-            f"{str(path)!r} is no direction of latentedit.",
-            "Import directions of other projects with `latentedit-direction import`.",
-        )
-    try:
-        described = json.loads(metadata.get("config", ""))
         calibration = described.pop("calibration", None)
         layers = described.pop("layers", None)
         return Direction(
@@ -305,8 +333,35 @@ def from_file(path: str | os.PathLike[str]) -> Direction:
             svm_normal=tensors.get("svm_normal"),
             calibration=None if calibration is None else Calibration(**calibration),
             layers=None if layers is None else tuple(layers),
-            fingerprint=metadata.get("fingerprint") or None,
+            fingerprint=owner.fingerprint,
+            mapping=owner.mapping,
             **described,
         )
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise DirectionError(f"{str(path)!r} is damaged: {error}.", "Copy or fit it again.") from error
+        raise damaged(path, error) from error
+
+
+def load_direction(source: str | os.PathLike[str], model: Model | str | os.PathLike[str] | None = None) -> Direction:
+    """A direction by name, or from a file; see `Direction.load`."""
+    return Direction.load(source, model)
+
+
+def save_directions(
+    directions: Mapping[str, Direction], folder: str | os.PathLike[str], *, model: Model | None = None
+) -> dict[str, Path]:
+    """Write ``directions`` as ``folder/<name>.safetensors`` and return their paths.
+
+    ``model`` is whose they are; it gives those of its generator the fingerprint of its W.
+
+    Raises:
+        DirectionError: a name that is no plain file name.
+        OutputError: the folder cannot be written.
+    """
+    for name in directions:
+        check_name(name)
+    paths = {}
+    for name, direction in directions.items():
+        known = model is not None and direction.fingerprint == model.fingerprint
+        owned = direction.with_(mapping=model.mapping_fingerprint) if model is not None and known else direction
+        paths[name] = owned.save(Path(folder) / f"{name}{SUFFIX}")
+    return paths

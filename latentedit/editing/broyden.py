@@ -1,8 +1,8 @@
 """Honest units: measure what an edit did, and correct how far it goes until it did what was asked.
 
-Calibrations say what a distance does on average; faces differ. Scores are brought onto an even scale (log-odds for
-probabilities), and Broyden's method (1965, eq. 4.5) solves for the distances of all attributes together, so that an
-edit of age that also changes the smile is corrected for both. Pure arithmetic: rendering and judging is the caller's.
+Calibrations say what a distance does on average; faces differ. On the even scale of scores (`attributes.even`),
+Broyden's method (1965, eq. 4.5) solves for the distances of all attributes together, so that an edit of age that also
+changes the smile is corrected for both. Pure arithmetic: rendering and judging is the caller's.
 
 Legend: ``N`` subjects, ``K`` attributes.
 """
@@ -18,10 +18,6 @@ from torch import Tensor
 Measure = Callable[[Tensor], Tensor]
 """Distances [N,K] -> scores [N,K] on the even scale."""
 
-_FURTHEST = 0.995  # a probability beyond this counts as reached: its log-odds have no end
-TOLERANCE = {"years": 1.0, "degrees": 1.0, "probability": 0.15}
-"""How near is near enough on the even scale; 0.15 in log-odds is 0.024 at a probability of 0.8."""
-
 
 @dataclass(frozen=True)
 class Goal:
@@ -35,14 +31,6 @@ class Goal:
     slopes: Tensor
     limits: Tensor
     tolerances: Tensor
-
-
-def even(scores: Tensor, unit: str) -> Tensor:
-    """Scores on the scale on which steps are worth the same everywhere: log-odds for probabilities.
-
-    They end at 0.005 and 0.995: at 0.03 there still is a shadow of a mask, below 0.005 none.
-    """
-    return torch.logit(scores.double().clamp(1 - _FURTHEST, _FURTHEST)) if unit == "probability" else scores.double()
 
 
 def approach(measure: Measure, goal: Goal, *, steps: int = 5) -> tuple[Tensor, Tensor]:

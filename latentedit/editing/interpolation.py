@@ -6,29 +6,34 @@ Legend: ``F`` frames, ``K`` key faces, ``L`` style layers.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeAlias, cast
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from latentedit.editing.easing import Easing, positions
-from latentedit.editing.paths import Curve, along
-from latentedit.editing.subject import Subject, blend_deltas, blend_noise, model_of, subject_of
+from latentedit.codes import Code
+from latentedit.codes.code import Advance
+from latentedit.editing.subject import Face, Faces, Subject, model_of, subject_of
+from latentedit.editing.timeline import Curve, Easing, along, positions
 from latentedit.errors import LatentError
 from latentedit.images import to_pil
 from latentedit.latents import seed_z
+from latentedit.media import save_animation
+from latentedit.models import Model, ModelLike
+from latentedit.networks import StyleGenerator
 
-Advance = Callable[[int], object]
+Keys: TypeAlias = "Faces | Sequence[Face | int]"
+"""Key faces: what can be edited, or seeds among them."""
 
 
 def interpolate(
-    items: Any,
+    items: Keys,
     *,
     frames: int = 60,
     loop: bool = True,
@@ -36,8 +41,8 @@ def interpolate(
     curve: Curve | None = None,
     easing: str | Easing | None = None,
     truncation_psi: float = 0.7,
-    generator: Any = None,
-    model: Any = None,
+    generator: StyleGenerator | None = None,
+    model: ModelLike | None = None,
 ) -> Interpolation:
     """Film the way through ``items``; nothing is rendered before the frames are asked for.
 
@@ -66,7 +71,7 @@ def interpolate(
         keys_z = _read_z(items, owner)
         at = _positions(len(keys_z), frames, loop, easing)
         ws = _mapped(owner, along(keys_z, at, curve=curve, loop=loop), truncation_psi)
-        return Interpolation(Subject(owner, ws), np.arange(float(len(at))), "linear", False, loop)
+        return Interpolation(Subject(owner, Code(ws)), np.arange(float(len(at))), "linear", False, loop)
     keys = _read_keys(items, generator, model, truncation_psi)
     return Interpolation(keys, _positions(len(keys), frames, loop, easing), curve, loop, loop)
 
@@ -99,24 +104,18 @@ class Interpolation:
 
     def subject(self, first: int, last: int) -> Subject:
         """The frames from ``first`` up to ``last`` (exclusive) as latents with their noise and weight changes."""
-        plain = Subject(self.keys.model, self.ws[first:last])
-        if not self.keys.noise and not self.keys.deltas:
-            return plain
+        keys, generator = self.keys.code, self.keys.model.generator
+        ws = self.ws[first:last]
+        if not keys.noise and not keys.deltas:
+            return Subject(self.keys.model, Code(ws))
         before = np.floor(self.at[first:last] + 1e-9).astype(int)
-        shares = self.at[first:last] - before
-        pairs = [(int(b) % len(self.keys), (int(b) + 1) % len(self.keys)) for b in before]
-        noise, deltas = [], []
-        for (one, other), share in zip(pairs, shares, strict=True):
-            a, b = self.keys.take([one]), self.keys.take([other])
-            weight = float(np.clip(share, 0, 1))
-            if self.keys.noise:
-                maps = a.stored_noise()
-                noise.append(blend_noise(maps, b.stored_noise(), dict.fromkeys(maps, weight)))
-            if self.keys.deltas:
-                deltas.append(blend_deltas(a.deltas[0], b.deltas[0], weight))
-        joined = {name: torch.cat([maps[name] for maps in noise]) for name in (noise[0] if noise else {})}
-        anchors = along(self.keys.anchored(), self.at, curve=self.curve, loop=self.closed)[first:last]
-        return replace(plain, noise=joined, deltas=tuple(deltas), anchors=anchors if deltas else None)
+        shares = np.clip(self.at[first:last] - before, 0, 1)
+        frames = [
+            keys.take([int(b) % len(keys)]).blend(keys.take([int(b + 1) % len(keys)]), float(share), generator)
+            for b, share in zip(before, shares, strict=True)
+        ]
+        anchor = along(keys.anchored, self.at, curve=self.curve, loop=self.closed)[first:last] if keys.deltas else None
+        return Subject(self.keys.model, replace(Code.cat(frames, generator), ws=ws, anchor=anchor))
 
     def render(self, advance: Advance | None = None, *, batch: int = 16) -> list[Image.Image]:
         """Render all frames; ``advance`` is called with the number of frames after each batch."""
@@ -133,17 +132,15 @@ class Interpolation:
         Raises:
             OutputError: another suffix, or a place that cannot be written to.
         """
-        from latentedit.media import save_animation
-
         return save_animation(self.frames, path, fps, loop=self.loop, size=size)
 
 
-def from_seeds(model: Any, seeds: Sequence[int], truncation_psi: float = 0.7) -> Tensor:
+def from_seeds(model: Model, seeds: Sequence[int], truncation_psi: float = 0.7) -> Tensor:
     """Latents [N,L,w_dim] of faces made from seeds, on the model's device."""
     return _mapped(model, seed_z(list(seeds), model.generator.z_dim), truncation_psi)
 
 
-def _mapped(model: Any, z: Tensor, truncation_psi: float) -> Tensor:
+def _mapped(model: Model, z: Tensor, truncation_psi: float) -> Tensor:
     generator = model.generator
     if generator.c_dim:
         raise LatentError(
@@ -160,29 +157,33 @@ def _positions(keys: int, frames: int, loop: bool, easing: str | Easing) -> np.n
     return positions(keys, frames, loop=loop, easing=easing)
 
 
-def _read_z(items: Any, model: Any) -> Tensor:
+def _read_z(items: Keys, model: Model) -> Tensor:
     if isinstance(items, (Tensor, np.ndarray)):
         z = torch.as_tensor(items).float()
-    elif all(isinstance(item, (int, np.integer)) for item in items):
-        z = seed_z([int(item) for item in items], model.generator.z_dim)
+    elif not isinstance(items, (list, tuple)):
+        raise LatentError(f"A {type(items).__name__} is no z.", "Give z [K, z_dim], or seeds; faces have no z.")
     else:
-        z = torch.stack([torch.as_tensor(item).float().reshape(-1) for item in items])
+        z = torch.cat([_z_of(item, model) for item in items])
     if z.ndim != 2 or z.shape[1] != model.generator.z_dim or not bool(torch.isfinite(z).all()):
         raise LatentError(f"z has shape {tuple(z.shape)}.", f"Give finite z [K, {model.generator.z_dim}], or seeds.")
     return z
 
 
-def _read_keys(items: Any, generator: Any, model: Any, truncation_psi: float) -> Subject:
+def _z_of(item: Face | int, model: Model) -> Tensor:
+    if isinstance(item, (int, np.integer)):
+        return seed_z([int(item)], model.generator.z_dim)
+    if isinstance(item, (Tensor, np.ndarray)):
+        return torch.as_tensor(item).float().reshape(1, -1)
+    raise LatentError(f"A {type(item).__name__} is no z.", "Give z [K, z_dim], or seeds; faces have no z.")
+
+
+def _read_keys(
+    items: Keys, generator: StyleGenerator | None, model: ModelLike | None, truncation_psi: float
+) -> Subject:
     if not isinstance(items, (list, tuple)):
-        return subject_of(items, generator=generator, model=model)
-    made = [isinstance(item, (int, np.integer)) for item in items]
-    faces = [item for item, is_seed in zip(items, made, strict=True) if not is_seed]
+        return subject_of(cast("Face", items), generator=generator, model=model)
+    faces = [item for item in items if not isinstance(item, (int, np.integer))]
     owner = subject_of(faces, generator=generator, model=model).model if faces else None
     owner = owner or model_of(generator=generator, model=model)
-    return subject_of(
-        [
-            from_seeds(owner, [int(item)], truncation_psi) if seed else item
-            for item, seed in zip(items, made, strict=True)
-        ],
-        model=owner,
-    )
+    made = [from_seeds(owner, [int(i)], truncation_psi) if isinstance(i, (int, np.integer)) else i for i in items]
+    return subject_of(made, model=owner)

@@ -1,40 +1,44 @@
 """What an edit did: to whom one looks like, to what was asked for, and to everything else.
 
-Legend: ``N`` subjects.
+Legend: ``N`` subjects, ``R`` resolution.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from latentedit.editing.result import perceive, score_or_none
+from latentedit.attributes import canonical
+from latentedit.editing.subject import Subject, score_or_none
+from latentedit.editing.targets import Asked
 from latentedit.images import to_tensor
-
-if TYPE_CHECKING:
-    from latentedit.editing.result import Edit
+from latentedit.networks import Perception
 
 
-def measure_edit(edit: Edit) -> list[dict[str, Any]]:
-    """The dictionaries of `Edit.all_metrics`, in JSON values."""
-    perception = edit.subject.model.perception
-    seen, now = perceive(edit.before, edit.pixels_before), perceive(edit.subject, edit.pixels)
+def measure_edit(
+    before: Subject, subject: Subject, asked: Mapping[str, Asked], pixels: tuple[Tensor, Tensor]
+) -> list[dict[str, Any]]:
+    """What made ``subject`` of ``before``, whose ``pixels`` [N,3,R,R] are given, in JSON values; see `Edit`.
+
+    Raises:
+        ModelError: the model has no perception network.
+    """
+    perception = subject.model.require("perception")
+    seen, now = before.perceive(pixels[0]), subject.perceive(pixels[1])
     cosine = nn.functional.cosine_similarity(seen.identity, now.identity, dim=1)
     distance = perception.identity_distance(seen, now)
-    before, after = seen.scores(), now.scores()
-    asked_names = _canonical(edit.asked, list(before))
-    to_photo = _identity_to_photo(edit, now)
+    first, last = seen.scores(), now.scores()
+    asked_names = {canonical(name) for name in asked}
+    to_photo = _identity_to_photo(before, now)
     rows = []
-    for row in range(len(edit)):
+    for row in range(len(subject)):
         metrics: dict[str, Any] = {
             "identity": _number(cosine[row]),
             "identity_distance": _number(distance[row]),
-            "asked": {name: _asked(edit, name, row, seen, now) for name in edit.asked},
-            "others": {
-                name: _number(after[name][row] - before[name][row]) for name in before if name not in asked_names
-            },
+            "asked": {name: _asked(name, what, row, seen, now) for name, what in asked.items()},
+            "others": {name: _number(last[name][row] - first[name][row]) for name in first if name not in asked_names},
         }
         if to_photo[row] is not None:
             metrics["identity_to_photo"] = to_photo[row]
@@ -42,8 +46,7 @@ def measure_edit(edit: Edit) -> list[dict[str, Any]]:
     return rows
 
 
-def _asked(edit: Edit, name: str, row: int, seen: Any, now: Any) -> dict[str, Any]:
-    asked = edit.asked[name]
+def _asked(name: str, asked: Asked, row: int, seen: Perception, now: Perception) -> dict[str, Any]:
     result: dict[str, Any] = {"unit": asked.unit, "distance": _number(asked.distance[row])}
     for key in ("amount", "target"):
         value = getattr(asked, key)
@@ -56,23 +59,12 @@ def _asked(edit: Edit, name: str, row: int, seen: Any, now: Any) -> dict[str, An
     return result
 
 
-def _canonical(asked: Any, known: list[str]) -> set[str]:
-    from latentedit.networks.perception import ALIASES
-
-    names = {str(ALIASES.get(name, name)) for name in asked}
-    return names & set(known)
-
-
-def _identity_to_photo(edit: Edit, now: Any) -> list[float | None]:
-    origins = edit.before.origins or (None,) * len(edit)
-    result: list[float | None] = [None] * len(edit)
-    for row, origin in enumerate(origins):
-        if origin is None:
-            continue
-        crop = to_tensor(origin.target).to(edit.ws.device)
-        with torch.no_grad():
-            person = edit.subject.model.perception.perceive(crop).identity
-        result[row] = _number((person[0] * now.identity[row]).sum())
+def _identity_to_photo(before: Subject, now: Perception) -> list[float | None]:
+    result: list[float | None] = [None] * len(before)
+    for row, origin in enumerate(before.origins):
+        if origin is not None:
+            person = before.perceive(to_tensor(origin.target).to(before.ws.device)).identity
+            result[row] = _number((person[0] * now.identity[row]).sum())
     return result
 
 

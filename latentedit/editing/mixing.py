@@ -7,25 +7,25 @@ fine ones colours and lighting. Legend: ``N`` subjects, ``L`` style layers.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from latentedit.editing.result import Edit
-from latentedit.editing.subject import Subject, blend_deltas, blend_noise, generator_noise, subject_of
+from latentedit.editing.subject import Faces, Subject, subject_of
 from latentedit.errors import LatentError
-from latentedit.latents import Layers, layer_indices, lerp
+from latentedit.latents import Layers, layer_indices
+from latentedit.models import ModelLike
+from latentedit.networks import StyleGenerator
 
 
 def mix(
-    a: Any,
-    b: Any,
+    a: Faces,
+    b: Faces,
     *,
     layers: Layers = "middle",
     strength: float = 1.0,
-    generator: Any = None,
-    model: Any = None,
+    generator: StyleGenerator | None = None,
+    model: ModelLike | None = None,
 ) -> Edit:
     """Face ``a`` with the given ``layers`` of face ``b``; the result pastes back into the photo of ``a``.
 
@@ -47,26 +47,9 @@ def mix(
         raise LatentError(f"strength={strength} is no finite number.", "Choose 0 to 1.")
     first, second = _same_count(first, second)
     chosen = layer_indices(layers, first.model.generator.synthesis.layer_resolutions)
-    index = list(chosen)
-
-    def mixed(one: Tensor, other: Tensor) -> Tensor:
-        result = one.clone()
-        result[:, index] = lerp(one[:, index], other[:, index], float(strength))
-        return result
-
-    names = list(generator_noise(first.model.generator))
-    share = {name: min(max(float(strength), 0.0), 1.0) for layer, name in enumerate(names) if layer in chosen}
-    noise = dict(first.noise)
-    if first.noise or second.noise:
-        noise = blend_noise(first.stored_noise(), second.stored_noise(), share)
-    deltas, anchors = first.deltas, None
-    if first.deltas or second.deltas:
-        anchors = mixed(first.anchored(), second.anchored())
-        taken = sum(share.values()) / max(len(names), 1)
-        pairs = zip(_deltas(first), _deltas(second), strict=True)
-        deltas = tuple(blend_deltas(one, other, taken) for one, other in pairs)
-    ws = mixed(first.ws, second.ws)
-    return Edit(before=first, subject=replace(first, ws=ws, noise=noise, deltas=deltas, anchors=anchors))
+    shares = [float(strength) if layer in chosen else 0.0 for layer in range(first.model.generator.num_ws)]
+    code = first.code.blend(second.code, shares, first.model.generator)
+    return Edit(before=first, subject=replace(first, code=code))
 
 
 def _same_count(first: Subject, second: Subject) -> tuple[Subject, Subject]:
@@ -77,7 +60,3 @@ def _same_count(first: Subject, second: Subject) -> tuple[Subject, Subject]:
     if len(first) == 1:
         return first.take([0] * len(second)), second
     raise LatentError(f"{len(first)} faces cannot be mixed with {len(second)}.", "Give one, or the same number.")
-
-
-def _deltas(subject: Subject) -> tuple[Any, ...]:
-    return subject.deltas or ({},) * len(subject)

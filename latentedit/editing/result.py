@@ -10,41 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
+from latentedit.editing.metrics import measure_edit
+from latentedit.editing.paste import Detail, faces_of, paste
 from latentedit.editing.subject import Subject
-from latentedit.editing.targets import Request
-from latentedit.errors import DirectionError, LatentError, ModelError
-from latentedit.files import atomic_path
-from latentedit.images import save_image, to_pil
-
-Detail = Literal["transfer", "render"]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What was asked of an attribute, per row: ``amount`` in ``unit`` (None where a distance was given), the ``target``
-    score (None where nothing was measured), and the ``distance`` that the latent moved."""
-
-    unit: str
-    distance: tuple[float, ...]
-    amount: tuple[float, ...] | None = None
-    target: tuple[float, ...] | None = None
-
-    @classmethod
-    def of(cls, request: Request, distance: Tensor, target: Tensor | None = None) -> Asked:
-        amount = None if request.amount is None else tuple(request.amount.tolist())
-        return cls(
-            request.direction.unit,
-            tuple(distance.tolist()),
-            amount,
-            None if target is None else tuple(target.tolist()),
-        )
+from latentedit.editing.targets import Asked
+from latentedit.errors import LatentError, ModelError
+from latentedit.images import ImageSource, save_image, to_pil
+from latentedit.latents import save_ws
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,14 +81,12 @@ class Edit:
         Raises:
             ModelError: the model has no perception network.
         """
-        from latentedit.editing.metrics import measure_edit
-
         if self.subject.model.perception is None:
             raise ModelError(
                 f"The model {self.subject.model.name!r} has no perception network to measure an edit with.",
                 "Give it one with `latentedit model add`.",
             )
-        return measure_edit(self)
+        return measure_edit(self.before, self.subject, self.asked, (self.pixels_before, self.pixels))
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -124,7 +99,7 @@ class Edit:
         return self.all_metrics[0]
 
     def paste_back(
-        self, *, photo: Any = None, detail: Detail = "transfer", feather: float | None = None
+        self, *, photo: ImageSource | None = None, detail: Detail = "transfer", feather: float | None = None
     ) -> Image.Image:
         """The photo, at its own resolution, with the edited face in it; several faces must be of one photo.
 
@@ -137,9 +112,8 @@ class Edit:
         Raises:
             FaceError: latents that come from no photo. ImageError: the photo is gone.
         """
-        from latentedit.editing.pasting import paste
-
-        return paste(self, photo=photo, detail=detail, feather=feather)
+        faces = faces_of(self.before.origins, len(self), photo)
+        return paste(faces, self.pixels, detail=detail, feather=feather)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the edited face as a picture, or the latents as ``.npz`` (key ``w``, as stylegan2-ada does).
@@ -150,8 +124,7 @@ class Edit:
         """
         target = Path(path)
         if target.suffix.lower() == ".npz":
-            with atomic_path(target) as temporary, temporary.open("wb") as stream:
-                np.savez(stream, w=self.ws.detach().cpu().numpy())
+            save_ws(target, self.ws)
             return target
         save_image(self.image, target)
         return target
@@ -159,18 +132,3 @@ class Edit:
     def _single(self, name: str, several: str) -> None:
         if len(self) != 1:
             raise LatentError(f"This edit holds {len(self)} faces, so .{name} is not one.", f"Use .{several}.")
-
-
-def score_or_none(seen: Any, name: str) -> Tensor | None:
-    """The measured score [N] of an attribute; None for one that the perception network does not know."""
-    try:
-        return seen[name]
-    except DirectionError:
-        return None
-
-
-def perceive(subject: Subject, pixels: Tensor | None = None) -> Any:
-    """What the model's perception network sees in the faces of ``subject``."""
-    with torch.no_grad():
-        images = subject.render().clamp(-1, 1) if pixels is None else pixels
-        return subject.model.perception.perceive(images)

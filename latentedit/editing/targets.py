@@ -14,12 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from latentedit.attributes import plain, resolve
 from latentedit.directions import Direction, list_directions, load_direction
 from latentedit.errors import DirectionError
 from latentedit.models import Model
-from latentedit.networks.perception import ALIASES
 
 Amount = float | int | Sequence[float] | Tensor
+FARTHEST = 100.0
+"""The largest distance along a direction that is taken for meant; faces end at a tenth of it."""
+
+_TYPED = "Write for example --age 10, --smile 0.8."
 Directions = Mapping[str, Direction | str | os.PathLike[str]] | str | os.PathLike[str]
 
 
@@ -38,6 +42,27 @@ class Request:
         return 1 if value is None else len(value)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What was asked of an attribute, per row: ``amount`` in ``unit`` (None where a distance was given), the ``target``
+    score (None where nothing was measured), and the ``distance`` that the latent moved."""
+
+    unit: str
+    distance: tuple[float, ...]
+    amount: tuple[float, ...] | None = None
+    target: tuple[float, ...] | None = None
+
+    @classmethod
+    def of(cls, request: Request, distance: Tensor, target: Tensor | None = None) -> Asked:
+        amount = None if request.amount is None else tuple(request.amount.tolist())
+        return cls(
+            request.direction.unit,
+            tuple(distance.tolist()),
+            amount,
+            None if target is None else tuple(target.tolist()),
+        )
+
+
 def read_requests(
     model: Model,
     attributes: Mapping[str, Amount],
@@ -47,8 +72,8 @@ def read_requests(
     """Find the direction of everything that was asked for, and bring the amounts into shape.
 
     Raises:
-        DirectionError: an unknown attribute (the known ones are listed), one asked for twice, or an amount that is no
-            finite number.
+        DirectionError: an unknown attribute (the known ones are listed), one asked for twice, an amount that is no
+            finite number or no score, or a distance beyond `FARTHEST`.
         FingerprintError: a direction of another generator.
     """
     known = known_directions(model, directions)
@@ -58,7 +83,15 @@ def read_requests(
             name = _known_name(written, known, model)
             if name in requests:
                 raise DirectionError(f"{name!r} is asked for twice.", "Give an amount or a distance, not both.")
-            requests[name] = Request(name, _direction(known[name], model), **{kind: _numbers(written, value)})
+            direction, numbers = _direction(known[name], model), _numbers(written, value)
+            if kind == "amount":
+                direction.check_amount(numbers)
+            elif bool((numbers.abs() > FARTHEST).any()):
+                worst = float(numbers[numbers.abs().argmax()])
+                raise DirectionError(
+                    f"A distance of {worst:g} along {name!r} lies beyond every face.", f"Stay within +-{FARTHEST:g}."
+                )
+            requests[name] = Request(name, direction, **{kind: numbers})
     return list(requests.values())
 
 
@@ -67,48 +100,39 @@ def known_directions(model: Model, directions: Directions | None = None) -> dict
     known: dict[str, Direction | Path] = dict(list_directions(model))
     if isinstance(directions, Mapping):
         for name, value in directions.items():
-            known[plain_name(name)] = value if isinstance(value, Direction) else Path(value)
+            known[plain(name)] = value if isinstance(value, Direction) else Path(value)
     elif directions is not None:
         folder = Path(directions)
         if not folder.is_dir():
             raise DirectionError(f"{str(folder)!r} is no folder of directions.", "Give a folder, or a dictionary.")
-        known |= {plain_name(path.stem): path for path in sorted(folder.glob("*.safetensors"))}
+        known |= {plain(path.stem): path for path in sorted(folder.glob("*.safetensors"))}
     return known
 
 
-def plain_name(written: str) -> str:
-    """``"Heavy-Makeup"`` as ``"heavy_makeup"``."""
-    return written.strip().lower().replace("-", "_").replace(" ", "_")
-
-
 def _known_name(written: str, known: Iterable[str], model: Model) -> str:
-    name = plain_name(written)
     names = sorted(known)
-    if name in names:
-        return name
-    canonical = ALIASES.get(name, name)
-    for other in names:
-        if ALIASES.get(other, other) == canonical:
-            return other
+    remedy = f"Known for {model.name!r}: {', '.join(names)}."
     if not names:
-        raise DirectionError(
-            f"Unknown attribute {written!r}: the model {model.name!r} has no directions.",
-            "Fit one with `latentedit-direction fit`, or import one with `latentedit-direction import`.",
+        remedy = (
+            f"The model {model.name!r} has no directions. Fit one with `latentedit-direction fit`, or import one with "
+            "`latentedit-direction import`."
         )
-    raise DirectionError(f"Unknown attribute {written!r}.", f"Known for {model.name!r}: {', '.join(names)}.")
+    return resolve(written, names, remedy=remedy)
 
 
 def _direction(found: Direction | Path, model: Model) -> Direction:
-    direction = found if isinstance(found, Direction) else load_direction(found, model)
-    direction.check(model.fingerprint)
-    return direction
+    return found.of(model) if isinstance(found, Direction) else load_direction(found, model)
 
 
 def _numbers(name: str, value: Any) -> Tensor:
     try:
         numbers = torch.as_tensor(value, dtype=torch.float32).reshape(-1)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise DirectionError(f"{name}={value!r} is no number.", "Write for example age=10, smile=0.8.") from error
+        raise DirectionError(
+            f"{name}={value!r} is no number.", "Write for example age=10, smile=0.8.", typed=_TYPED
+        ) from error
     if not numbers.numel() or not bool(torch.isfinite(numbers).all()):
-        raise DirectionError(f"{name}={value!r} is no finite number.", "Write for example age=10, smile=0.8.")
+        raise DirectionError(
+            f"{name}={value!r} is no finite number.", "Write for example age=10, smile=0.8.", typed=_TYPED
+        )
     return numbers

@@ -6,27 +6,37 @@ Legend: ``N`` latents, ``P`` points of the calibration curve.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
-from latentedit.directions.direction import PROBABILITY, Direction, OutOfRangeWarning
+from latentedit.attributes import PROBABILITY, canonical, get_unit
+from latentedit.directions.direction import Direction, OutOfRangeWarning
+from latentedit.directions.fitting.config import FitConfig
 from latentedit.directions.fitting.labelled import LabelledLatents
 from latentedit.directions.fitting.probe import LeakageMeter, Probe, score_spreads
-from latentedit.directions.fitting.svm import FitConfig, Hyperplane, accuracy, choose_ends, is_binary
-from latentedit.directions.reaching import reach
+from latentedit.directions.fitting.svm import Hyperplane, accuracy, choose_ends, is_binary
+from latentedit.editing import edit
 from latentedit.errors import DirectionError
+from latentedit.images import to_pil
+from latentedit.models import Model
+
+ASKED = {"years": 15.0, "degrees": 10.0}
+"""Changes that are asked for; of other units, one span (see `attributes.Unit`)."""
 
 
 @dataclass(frozen=True)
 class Amounts:
     """What came of asking for ``amount`` (a change, or a target score) on ``count`` faces.
 
-    ``mean`` and ``deviation`` of the change (of the score, for targets), the share of ``success`` (within 5 units of
-    the change; on the right side of one half for targets), and the mean ``identity`` distance to the unedited face.
+    ``mean`` and ``deviation`` of the change (of the score, for targets), the share of ``success`` (within half the
+    unit's span of the change; on the right side of one half for targets), and the mean ``identity`` distance to the
+    unedited face.
     """
 
     amount: float
@@ -59,18 +69,26 @@ class Evaluation:
 
 def score_of(direction: Direction) -> str:
     """The canonical attribute that ``direction`` changes."""
-    from latentedit.networks.perception import ALIASES
-
-    return str(direction.settings.get("score") or ALIASES.get(direction.name, direction.name))
+    return canonical(str(direction.settings.get("score") or direction.name))
 
 
 def evaluate_direction(
-    probe: Probe, direction: Direction, labelled: LabelledLatents, *, probes: int = 48, points: int = 13, seed: int = 0
+    model: Model,
+    direction: Direction,
+    labelled: LabelledLatents,
+    *,
+    probes: int = 48,
+    points: int = 13,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Measure ``direction`` on ``labelled`` latents, of which ``probes`` are moved and rendered.
+    """Measure ``direction`` on ``labelled`` latents of ``model``, of which ``probes`` are moved and rendered.
+
+    What amounts come to is measured of `latentedit.edit` itself, with and without its own verification.
 
     Raises:
         DirectionError: the perception network does not know the attribute.
+        ModelError: the model has no perception network.
     """
     key = score_of(direction)
     if key not in labelled.scores:
@@ -78,13 +96,14 @@ def evaluate_direction(
             f"Nothing measures {direction.name!r}: it is no attribute of the perception network.",
             f"Known: {', '.join(labelled.scores)}.",
         )
+    probe = Probe(model.generator, model.require("perception"), progress=progress)
     chosen = np.random.default_rng(seed).permutation(len(labelled))[:probes]
     ws = probe.spread_ws(labelled.w[chosen])
     step, grid = _grid(direction, ws, points)
-    spreads = score_spreads(dict(labelled.scores), dict(labelled.units))
+    spreads = score_spreads(labelled.scores, labelled.units)
     leakage = LeakageMeter(probe, ws, own=key, spreads=spreads).measure(direction, step)
     ends, every = _accuracies(probe, direction, labelled, key, seed)
-    plain, corrected = _amounts(probe, direction, ws, key)
+    plain, corrected = _amounts(model, probe, direction, ws, key)
     ratios = sorted(((leakage.ratio(name), name) for name in leakage.others), reverse=True)
     return Evaluation(
         name=direction.name,
@@ -100,10 +119,8 @@ def evaluate_direction(
     )
 
 
-def strip(probe: Probe, direction: Direction, ws: Tensor, amounts: list[float]) -> list[list[Any]]:
+def strip(probe: Probe, direction: Direction, ws: Tensor, amounts: list[float]) -> list[list[Image]]:
     """Pictures of each of ``ws`` [N, L, w_dim] moved by ``amounts`` spreads of the direction (see `spread_of`)."""
-    from latentedit.images import to_pil
-
     spread = spread_of(direction, ws)
     columns = [to_pil(probe.images(ws + direction.displacement(ws, amount * spread))) for amount in amounts]
     return [[column[row] for column in columns] for row in range(len(ws))]
@@ -151,39 +168,41 @@ def _accuracies(
     return accuracy(plane, distances, high, low), every
 
 
-def _amounts(probe: Probe, direction: Direction, ws: Tensor, key: str) -> tuple[Amounts | None, Amounts | None]:
+def _amounts(
+    model: Model, probe: Probe, direction: Direction, ws: Tensor, key: str
+) -> tuple[Amounts | None, Amounts | None]:
+    """What asking `edit` for an amount comes to: by the calibration alone, and verified."""
     if direction.calibration is None:
         return None, None
-
-    def measure(latents: Tensor) -> Tensor:
-        return torch.from_numpy(probe.scores(latents)[key]).to(latents.device, latents.dtype)
-
-    start = measure(ws)
+    start = torch.from_numpy(probe.scores(ws)[key]).to(ws)
     if direction.is_target:  # towards the side that the face is not on
         amount, chosen = 0.9, start < 0.5
         if int(chosen.sum()) < 2:
             amount, chosen = 0.1, start >= 0.5
         ws, start = ws[chosen], start[chosen]
     else:
-        amount = {"years": 15.0, "degrees": 10.0}.get(direction.unit, 1.0)
+        amount = ASKED.get(direction.unit, get_unit(direction.unit).span)
     if len(ws) == 0:
         return None, None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", OutOfRangeWarning)
-        once = direction.distance_for(ws, amount, current=start)
-        often = reach(direction, ws, amount, measure).distance
-    return tuple(_amount(probe, direction, ws, start, amount, d, measure) for d in (once, often))  # type: ignore[return-value]
+
+    wanted: dict[str, Any] = {key: amount}
+
+    def asked(verify: bool) -> Amounts:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", OutOfRangeWarning)
+            edited = edit(ws, model=model, directions={key: direction}, verify=verify, **wanted)
+        return _came_to(probe, direction, amount, key, ws, edited.ws)
+
+    return asked(verify=False), asked(verify=True)
 
 
-def _amount(
-    probe: Probe, direction: Direction, ws: Tensor, start: Tensor, amount: float, distance: Tensor, measure: Any
-) -> Amounts:
-    moved = ws + direction.displacement(ws, distance)
-    after = measure(moved)
+def _came_to(probe: Probe, direction: Direction, amount: float, key: str, before: Tensor, after: Tensor) -> Amounts:
+    start, end = probe.scores(before)[key], probe.scores(after)[key]
+    result = end if direction.is_target else end - start
     if direction.is_target:
-        result, good = after, (after > 0.5) if amount > 0.5 else (after < 0.5)
+        good = result > 0.5 if amount > 0.5 else result < 0.5
     else:
-        result, good = after - start, (after - start - amount).abs() <= 5
-    identity = probe.compare(ws, moved)[1]
-    deviation = float(result.std()) if len(result) > 1 else 0.0
-    return Amounts(amount, len(ws), float(result.mean()), deviation, float(good.float().mean()), float(identity.mean()))
+        good = np.abs(result - amount) <= get_unit(direction.unit).span / 2
+    identity = probe.compare(before, after)[1]
+    deviation = float(result.std(ddof=1)) if len(result) > 1 else 0.0
+    return Amounts(amount, len(result), float(result.mean()), deviation, float(good.mean()), float(identity.mean()))

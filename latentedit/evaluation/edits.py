@@ -18,13 +18,13 @@ from torch import Tensor
 from latentedit.directions import Direction, list_directions
 from latentedit.editing.edits import edit
 from latentedit.errors import DirectionError
+from latentedit.evaluation.spectrum import sharpness
 from latentedit.images import to_pil, to_tensor, to_uint8
 from latentedit.inversion import invert
 from latentedit.inversion.similarity import ssim
 from latentedit.models import Model
-from latentedit.training.data import FaceCrops
+from latentedit.training.data.crops import FaceCrops
 from latentedit.training.face_teacher import DlibFaceNetwork, describe_crops
-from latentedit.training.measures import sharpness
 
 SAME_PERSON = 0.6
 """dlib's threshold on the distance of two descriptors."""

@@ -5,18 +5,16 @@ Legend: ``n`` crops. Every figure is a plain number or dictionary, so that the r
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
+from latentedit.evaluation.robustness import robustness, speed_figures
 from latentedit.networks.perception import ACCEPT_RATES, ATTRIBUTES, PerceptionNetwork
-from latentedit.training.perception_augment import compress
-from latentedit.training.perception_calibrate import (
+from latentedit.training.data.labels import FaceTable
+from latentedit.training.perception.finish import (
     SAME_PERSON,
     Predictions,
     best_threshold,
@@ -24,7 +22,6 @@ from latentedit.training.perception_calibrate import (
     predict,
     roc_area,
 )
-from latentedit.training.perception_data import FaceTable
 
 AGE_GROUPS = ((0, 2), (3, 9), (10, 19), (20, 29), (30, 39), (40, 49), (50, 59), (60, 69), (70, 116))
 ETHNICITIES = ("white", "black", "asian", "indian", "other")
@@ -35,7 +32,7 @@ BARS: tuple[tuple[str, tuple[str, ...], str, float], ...] = (
     ("smile on genki4k", ("attributes", "smile", "genki4k", "accuracy"), ">=", 0.88),
     ("heavy make-up on celeba10k", ("attributes", "makeup", "celeba10k", "accuracy"), ">=", 0.88),
     ("eyeglasses on celeba10k", ("attributes", "eyeglasses", "celeba10k", "accuracy"), ">=", 0.97),
-    ("gender expression on utkface and celeba10k", ("attributes", "male", "all", "accuracy"), ">=", 0.95),
+    ("gender expression on utkface and celeba10k", ("attributes", "gender", "all", "accuracy"), ">=", 0.95),
     ("mask on facemask", ("attributes", "mask", "facemask", "accuracy"), ">=", 0.95),
     ("yaw MAE on genki4k, degrees", ("pose", "yaw", "mae"), "<=", 8.0),
     ("identity on LFW pairs", ("identity", "accuracy"), ">=", 0.92),
@@ -65,7 +62,7 @@ def look(network: PerceptionNetwork, table: FaceTable) -> HeldOut:
 
 def groups_of(table: FaceTable, rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """(name, boolean over ``rows``) of every group that labels tell apart: age, gender, ethnicity, CelebA's young."""
-    male = table.attributes[rows, ATTRIBUTES.index("male")]
+    male = table.attributes[rows, ATTRIBUTES.index("gender")]
     young = table.attributes[rows, ATTRIBUTES.index("young")]
     for low, high in AGE_GROUPS:
         yield f"age {low}-{high}", (table.age[rows] >= low) & (table.age[rows] <= high)
@@ -192,7 +189,7 @@ def _identity_groups(
 ) -> dict[str, Any]:
     """Pairs inside groups that the network itself tells apart, since LFW has no such labels."""
     result = {}
-    male, age = held.seen.scores["male"][chosen], held.seen.scores["age"][chosen]
+    male, age = held.seen.scores["gender"][chosen], held.seen.scores["age"][chosen]
     groups = {"seen as male": male > 0.5, "seen as female": male <= 0.5, "seen as under 40": age < 40}
     for name, member in (groups | {"seen as 40 and over": age >= 40}).items():
         inside = member[couples[:, 0]] & member[couples[:, 1]]
@@ -219,61 +216,6 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.corrcoef(ranks)[0, 1])
 
 
-def robustness(network: PerceptionNetwork, table: FaceTable, *, most: int = 1500) -> dict[str, dict[str, float]]:
-    """Age MAE, and accuracy of smile and gender expression, with the held-out crops made worse in known ways."""
-
-    def shrink(x: torch.Tensor, size: int) -> torch.Tensor:
-        return F.interpolate(x, (size, size), mode="bilinear", antialias=True, align_corners=False)
-
-    rows = np.random.RandomState(0).permutation(table.where("held"))
-    rows = rows[np.isin(table.dataset[rows], ("utkface", "celeba10k"))][:most]
-    ways = {
-        "as they are": lambda x: x,
-        "64 px": lambda x: shrink(x, 64),
-        "32 px": lambda x: shrink(x, 32),
-        "compressed": lambda x: compress(x, torch.full([len(x)], 0.12)),
-        "grey": lambda x: x.mean(1, keepdim=True).expand(-1, 3, -1, -1),
-        "dark": lambda x: x * 0.5 - 0.4,
-        "noise": lambda x: x + 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)),
-    }
-    return {name: _spoilt(network, table, rows, spoil) for name, spoil in ways.items()}
-
-
-@torch.no_grad()
-def _spoilt(network: PerceptionNetwork, table: FaceTable, rows: np.ndarray, spoil: Any) -> dict[str, float]:
-    age, smile, male = [], [], []
-    for start in range(0, len(rows), 128):
-        seen = network.perceive(spoil(table.images(rows[start : start + 128]).float() / 127.5 - 1).clamp(-1, 1))
-        age.append(seen.age.numpy())
-        smile.append(seen["smile"].numpy())
-        male.append(seen["male"].numpy())
-    labels = {name: table.attributes[rows, ATTRIBUTES.index(name)] for name in ("smile", "male")}
-    result = {"age_mae": float(np.nanmean(np.abs(np.concatenate(age) - table.age[rows])))}
-    for name, said in (("smile", np.concatenate(smile)), ("male", np.concatenate(male))):
-        known = ~np.isnan(labels[name])
-        result[name] = float(((said[known] > 0.5) == (labels[name][known] > 0.5)).mean())
-    return result
-
-
-@torch.no_grad()
-def speed_figures(network: PerceptionNetwork, *, batch: int = 32) -> dict[str, float]:
-    """Milliseconds of one core per face of 128 px, the fastest of ten batches (processor time, so that a busy machine
-    measures the same)."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        images = torch.rand(batch, 3, 128, 128) * 2 - 1
-        network.perceive(images)
-        times = []
-        for _ in range(10):
-            start = time.process_time()
-            network.perceive(images)
-            times.append(time.process_time() - start)
-    finally:
-        torch.set_num_threads(threads)
-    return {"batch": batch, "ms_per_face": 1000 * min(times) / batch}
-
-
 def report(network: PerceptionNetwork, table: FaceTable) -> tuple[dict[str, Any], HeldOut]:
     """Everything of this module, and the bars."""
     held = look(network, table)
@@ -288,7 +230,7 @@ def report(network: PerceptionNetwork, table: FaceTable) -> tuple[dict[str, Any]
         "speed": speed_figures(network),
     }
     if held.select(masked=True).any():
-        behind = ("eyeglasses", "male", "hat", "smile", "makeup")
+        behind = ("eyeglasses", "gender", "hat", "smile", "makeup")
         figures["behind_drawn_masks"] = {"age": age_figures(held, masked=True)["all"]} | {
             name: attribute_figures(held, name, masked=True).get("all") for name in behind if name in names
         }

@@ -2,38 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Literal, TypeVar, overload
 
 import torch
-from torch import Tensor
 
 from latentedit.errors import LatentEditError
 from latentedit.images import to_pil
 from latentedit.inversion.config import InversionConfig
-from latentedit.inversion.descent import Callback, Progress
-from latentedit.inversion.inversion import Inversion, render
-from latentedit.inversion.low_rank import adapt
-from latentedit.inversion.photos import Source, batch, gather, is_several
+from latentedit.inversion.inversion import Inversion
+from latentedit.inversion.methods.protocol import Method
+from latentedit.inversion.methods.table import find_method
+from latentedit.inversion.photos import Photo, Portrait, Region, gather, is_several
+from latentedit.inversion.problem import Bench, Callback, Problem
 from latentedit.inversion.similarity import measure
-from latentedit.inversion.solve import Solution, choose_method, judge_of, solve
-from latentedit.inversion.whitening import LatentSpace
+from latentedit.models import Model, ModelLike, as_model
+
+_P = TypeVar("_P", bound=Photo)
 
 
+@overload
 def invert(
-    image: Any,
+    image: Photo,
     *,
-    model: Any = None,
+    model: ModelLike | None = None,
     method: str = "auto",
     steps: int | None = None,
     seed: int = 0,
-    face: int | str | None = 1,
+    face: int | None = 1,
     config: InversionConfig | None = None,
-    region: Any = None,
+    region: Region | None = None,
     device: str | torch.device | None = None,
     callback: Callback | None = None,
-) -> Any:
+) -> Inversion: ...
+
+
+@overload
+def invert(
+    image: Photo,
+    *,
+    model: ModelLike | None = None,
+    method: str = "auto",
+    steps: int | None = None,
+    seed: int = 0,
+    face: Literal["all"],
+    config: InversionConfig | None = None,
+    region: Region | None = None,
+    device: str | torch.device | None = None,
+    callback: Callback | None = None,
+) -> list[Inversion]: ...
+
+
+@overload
+def invert(
+    image: list[_P] | tuple[_P, ...],
+    *,
+    model: ModelLike | None = None,
+    method: str = "auto",
+    steps: int | None = None,
+    seed: int = 0,
+    face: int | Literal["all"] | None = 1,
+    config: InversionConfig | None = None,
+    device: str | torch.device | None = None,
+    callback: Callback | None = None,
+) -> list[Inversion]: ...
+
+
+def invert(
+    image: Photo | list[_P] | tuple[_P, ...],
+    *,
+    model: ModelLike | None = None,
+    method: str = "auto",
+    steps: int | None = None,
+    seed: int = 0,
+    face: int | Literal["all"] | None = 1,
+    config: InversionConfig | None = None,
+    region: Region | None = None,
+    device: str | torch.device | None = None,
+    callback: Callback | None = None,
+) -> Inversion | list[Inversion]:
     """Find the latent of a face, so that it can be edited.
 
     Args:
@@ -51,7 +99,8 @@ def invert(
         callback: called after every step with a `Progress`.
 
     Returns:
-        One `Inversion`; a list of them for a list of photos or for ``face="all"``.
+        One `Inversion`; a list of them for a list of photos or for ``face="all"``. Several threads may call this with
+        one model: nothing of it is written to.
 
     Raises:
         ImageError: a photo that cannot be read.
@@ -60,102 +109,50 @@ def invert(
         LatentEditError: an unknown method, or settings out of range.
     """
     several = is_several(image)
-    photos = list(image) if several else [image]
+    photos: Sequence[Photo] = list(image) if several else [image]  # type: ignore[list-item]
     if several and region is not None:
         raise LatentEditError("region is of one photo, and a list was given.", "Invert that photo alone.")
-    model = as_model(model, device)
-    sources = [source for photo in photos for source in gather(photo, model=model, face=face, region=region)]
-    results = list(
-        invert_sources(sources, model=model, method=method, config=_config(config, steps), seed=seed, callback=callback)
-    )
+    owner = as_model(model, device)
+    portraits = [portrait for photo in photos for portrait in gather(photo, model=owner, face=face, region=region)]
+    config = config or InversionConfig()
+    config = config if steps is None else replace(config, steps=steps)
+    results = list(invert_portraits(portraits, model=owner, method=method, config=config, seed=seed, callback=callback))
     return results if several or face == "all" else results[0]
 
 
-def invert_sources(
-    sources: Sequence[Source],
+def invert_portraits(
+    portraits: Sequence[Portrait],
     *,
-    model: Any,
-    method: str = "auto",
+    model: Model,
+    method: str | Method = "auto",
     config: InversionConfig | None = None,
     seed: int = 0,
     callback: Callback | None = None,
 ) -> Iterator[Inversion]:
-    """Invert faces that `gather` found, batch by batch; yields each `Inversion` when its batch is done."""
-    config = config or InversionConfig()
-    chosen = choose_method(method, model)
-    descends = chosen != "encoder"
-    space = LatentSpace.measure(model.generator) if descends and sources else None
-    size = config.batch_size
-    for first in range(0, len(sources), size):
-        part = sources[first : first + size]
-        target, weights = batch(part, _device(model))
-        solution = solve(
-            model, target, method=chosen, config=config, seeds=[seed] * len(part), weights=weights, space=space,
-            callback=_shifted(callback, first, first * config.total_steps(chosen)),
-        )  # fmt: skip
-        yield from _finish(part, target, solution, model=model, method=chosen, config=config, seed=seed)
+    """Invert faces that `gather` found, one by one; yields each `Inversion` as soon as it is done."""
+    chosen = find_method(method, model) if isinstance(method, str) else method
+    bench = Bench(model, config or InversionConfig())
+    for row, portrait in enumerate(portraits):
+        yield _invert(portrait, bench, chosen, seed=seed, row=row, callback=callback)
 
 
-def as_model(model: Any, device: str | torch.device | None = None) -> Any:
-    """A `Model` of a `Model`, a bare generator, or anything that `load_model` takes."""
-    from latentedit.models import Model, load_model
-
-    if isinstance(model, Model):
-        return model
-    if isinstance(model, torch.nn.Module):
-        return Model(name="custom", generator=model)
-    return load_model(model, device="cpu" if device is None else device)
-
-
-def _config(config: InversionConfig | None, steps: int | None) -> InversionConfig:
-    config = config or InversionConfig()
-    return config if steps is None else replace(config, steps=steps)
-
-
-def _device(model: Any) -> torch.device:
-    return next(model.generator.parameters()).device
-
-
-def _shifted(callback: Callback | None, first: int, before: int) -> Callable[[Progress], object] | None:
-    """Count the rows and steps of a later batch on from those before it."""
-    if callback is None or not first:
-        return callback
-    return lambda progress: callback(
-        replace(progress, rows=tuple(row + first for row in progress.rows), completed=progress.completed + before)
+def _invert(
+    portrait: Portrait, bench: Bench, method: Method, *, seed: int, row: int, callback: Callback | None
+) -> Inversion:
+    target, weights = portrait.tensors(bench.device)
+    solution = method.solve(Problem(bench, target, weights, seed, row, callback))
+    code = solution.code.to("cpu")
+    image = code.render(bench.generator)
+    metrics = measure(image, target, bench.perception)
+    config = bench.config.to_dict()
+    return Inversion(
+        code=code,
+        image=to_pil(image)[0],
+        target=portrait.crop,
+        metrics={name: float(value) for name, value in metrics.items()},
+        fingerprint=bench.model.fingerprint,
+        model=bench.model.name,
+        settings={"method": method.name, "seed": seed, "steps_taken": solution.steps, "config": config},
+        aligned=portrait.aligned,
+        photo=portrait.photo,
     )
-
-
-def _finish(
-    sources: Iterable[Source],
-    target: Tensor,
-    solution: Solution,
-    *,
-    model: Any,
-    method: str,
-    config: InversionConfig,
-    seed: int,
-) -> Iterator[Inversion]:
-    perception = judge_of(model)
-    for row, source in enumerate(sources):
-        ws = solution.ws[row : row + 1].detach().cpu().contiguous()
-        noise = {name: value[row : row + 1].detach().cpu().clone() for name, value in solution.noise.items()}
-        delta = {
-            name: (left.detach().cpu(), right.detach().cpu())
-            for name, (left, right) in (solution.deltas[row] if solution.deltas else {}).items()
-        }
-        image = render(adapt(model.generator, delta), ws, noise)
-        metrics = measure(image, target[row : row + 1], perception)
-        settings = {"method": method, "seed": seed, "steps_taken": solution.steps[row], "config": config.to_dict()}
-        yield Inversion(
-            ws=ws,
-            noise=noise,
-            image=to_pil(image)[0],
-            target=source.crop,
-            metrics={name: float(value) for name, value in metrics.items()},
-            fingerprint=model.fingerprint,
-            model=model.name,
-            settings=settings,
-            aligned=source.aligned,
-            photo=source.photo,
-            delta=delta,
-        )

@@ -11,10 +11,6 @@ from torch import Tensor
 
 from latentedit.errors import LatentEditError
 
-Method = Literal["auto", "encoder", "optimize", "hybrid"]
-METHODS: tuple[Method, ...] = ("auto", "encoder", "optimize", "hybrid")
-DEFAULT_STEPS = {"encoder": 80, "hybrid": 200, "optimize": 500}
-
 Distance = Callable[[Tensor, Tensor], Tensor]
 """A judge of one's own: images and targets [N,3,R,R] in [-1,1] -> distances [N], differentiable in the images."""
 
@@ -27,7 +23,9 @@ class InversionConfig:
     (``perceptual_weight``), and a distance of identities (``identity_weight``). ``perceptual`` and ``identity`` are
     ``"own"`` (the model's perception network), ``"package.module:function"``, a callable, or None for none;
     ``perceptual`` may also be ``"lpips"``. Both are measured on every ``judge_every``-th step, at that many times
-    their weight.
+    their weight. Images larger than ``compare_size`` pixels a side are averaged down to it before they are compared;
+    ``detail_crops`` windows of that size, at places that change from step to step, are then compared at full resolution
+    as well, pixel by pixel, with the weight ``detail_weight``.
 
     Latents move in whitened coordinates of W, in which one unit is one standard deviation: the learning rates of
     latents and ``jitter`` are in these units, the same for every generator. ``optimize`` spends ``w_share`` of its
@@ -42,10 +40,6 @@ class InversionConfig:
     latent: ``"w"`` is one w for all layers among those that the mapping network gives, pulled towards the average face
     by ``pivot_weight``; ``"w+"`` one per layer, and noise; ``"auto"`` is the first where weights are refined, which can
     then do the rest. ``weight_share`` None is 0.8 behind such a pivot, else 0.4.
-
-    ``batch_size`` photos descend together, of which ``pass_size`` at a time go through the networks. Kernels round
-    differently for batches of different sizes, and a long descent amplifies that; so passes always have the same size
-    (short ones are filled up), and a photo comes out the same alone and among others. Larger passes pay on a GPU.
     """
 
     steps: int | None = None
@@ -61,6 +55,9 @@ class InversionConfig:
     identity: str | Distance | None = "own"
     identity_weight: float = 0.002
     judge_every: int = 8
+    compare_size: int = 256
+    detail_crops: int = 0
+    detail_weight: float = 1.0
 
     w_share: float = 0.3
     learning_rate: float = 0.2
@@ -82,8 +79,6 @@ class InversionConfig:
     weight_share: float | None = None
     weight_learning_rate: float = 1e-2
 
-    batch_size: int = 8
-    pass_size: int = 1
     image_every: int = 0
 
     def __post_init__(self) -> None:
@@ -101,24 +96,6 @@ class InversionConfig:
         if self.pivot not in ("auto", "w", "w+"):
             raise LatentEditError(f"pivot is {self.pivot!r}.", "Choose 'auto', 'w' or 'w+'.")
 
-    def total_steps(self, method: str) -> int:
-        """Steps that ``method`` takes at most, those on weights among them: those asked for, or its default."""
-        if method == "encoder" and self.refine != "weights":
-            return 0
-        return DEFAULT_STEPS[method] if self.steps is None else self.steps
-
-    def weight_steps(self, method: str) -> int:
-        """How many of the steps refine weights: the last ones of ``hybrid``, or of any method where asked for."""
-        if self.refine == "none" or (self.refine == "auto" and method != "hybrid"):
-            return 0
-        total = self.total_steps(method)
-        share = (0.8 if self.seeks_pivot(method) else 0.4) if self.weight_share is None else self.weight_share
-        return total if method == "encoder" else round(share * total)
-
-    def seeks_pivot(self, method: str) -> bool:
-        """Whether the steps on the latent seek one w for all layers, from the encoder's on."""
-        return method == "hybrid" and (self.pivot == "w" or (self.pivot == "auto" and self.refine != "none"))
-
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON values; a callable judge is given by its name."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -130,9 +107,10 @@ class InversionConfig:
 
 
 _LEAST: dict[str, float] = {
-    **dict.fromkeys(("steps", "feedback", "patience", "image_every"), 0),
-    **dict.fromkeys(("pixel_levels", "judge_every", "batch_size", "pass_size", "weight_rank"), 1),
-    **dict.fromkeys(("pixel_weight", "perceptual_weight", "identity_weight", "spread_weight", "average_weight"), 0),
+    **dict.fromkeys(("steps", "feedback", "patience", "image_every", "detail_crops"), 0),
+    **dict.fromkeys(("pixel_levels", "judge_every", "weight_rank", "compare_size"), 1),
+    **dict.fromkeys(("pixel_weight", "perceptual_weight", "identity_weight", "detail_weight"), 0),
+    **dict.fromkeys(("spread_weight", "average_weight"), 0),
     **dict.fromkeys(("noise_weight", "learning_rate", "w_learning_rate", "noise_learning_rate"), 0),
     **dict.fromkeys(("pivot_learning_rate", "pivot_weight"), 0),
     **dict.fromkeys(

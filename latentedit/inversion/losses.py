@@ -7,17 +7,20 @@ no photo of a batch feels its neighbours.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from latentedit.errors import LatentEditError, MissingExtraError, ModelError
+from latentedit.images import resize
 from latentedit.inversion.config import Distance, InversionConfig
+from latentedit.networks import FacePerception, Perception
+from latentedit.networks.lpips import shared_perceptual
 
-_LPIPS_SIZE = 256
+_LPIPS_SIDE = 256
 
 
 def pixel_loss(image: Tensor, target: Tensor, weights: Tensor | None = None, *, levels: int = 3) -> Tensor:
@@ -76,52 +79,42 @@ def resolve_judge(judge: str | Distance | None, *, role: str, device: torch.devi
 
 
 def _lpips(device: torch.device) -> Distance:
-    try:
-        lpips = importlib.import_module("lpips")
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            "perceptual='lpips' needs the package lpips, which is not installed.",
-            "Install it with `pip install latentedit[lpips]`, or choose perceptual='own'.",
-        ) from error
-    network = lpips.LPIPS(net="alex", verbose=False).to(device).eval().requires_grad_(False)
+    network = shared_perceptual("alex", device)
+    last: list[tuple[Tensor, list[Tensor]]] = []
 
     def distance(image: Tensor, target: Tensor) -> Tensor:
-        pair = [
-            nn.functional.interpolate(x, size=_LPIPS_SIZE, mode="bilinear", antialias=True) for x in (image, target)
-        ]
-        return network(*pair).reshape(-1)
+        if not last or last[0][0] is not target:  # a descent compares with the same target again and again
+            with torch.no_grad():
+                last[:] = [(target, network.features(resize(target, _LPIPS_SIDE)))]
+        return network.compare(network.features(resize(image, _LPIPS_SIDE)), last[0][1])
 
     return distance
 
 
-def take(value: Any, rows: Tensor) -> Any:
-    """The ``rows`` of every tensor in ``value``: a tensor, None, or tuples, lists, dicts, dataclasses of those."""
-    if isinstance(value, Tensor):
-        return value[rows]
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{field.name: take(getattr(value, field.name), rows) for field in fields(value)})
-    if isinstance(value, Mapping):
-        return {key: take(item, rows) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return type(value)(take(item, rows) for item in value)
-    return value
-
-
 @dataclass(frozen=True)
 class Objective:
-    """The losses of a batch of targets, with what can be computed of the targets beforehand."""
+    """The losses of a batch of targets, with what can be computed of the targets beforehand.
+
+    ``target`` and ``weights`` have the size that is compared, ``full`` (image and weights) the generator's.
+    """
 
     target: Tensor
     weights: Tensor | None
+    full: tuple[Tensor, Tensor | None]
     config: InversionConfig
-    perception: Any
-    seen: Any
+    perception: FacePerception | None
+    seen: Perception | None
     perceptual: Distance | None
     identity: Distance | None
 
     @classmethod
     def build(
-        cls, target: Tensor, *, config: InversionConfig, perception: Any, weights: Tensor | None = None
+        cls,
+        target: Tensor,
+        *,
+        config: InversionConfig,
+        perception: FacePerception | None,
+        weights: Tensor | None = None,
     ) -> Objective:
         """Raises ModelError where ``"own"`` judges are asked for by name and the model has no perception network."""
         own = _wants(config, "perceptual") or _wants(config, "identity")
@@ -132,20 +125,19 @@ class Objective:
             )
         if weights is not None:
             target = target * weights
+        full = (target, weights)
+        size = min(config.compare_size, target.shape[-1])
+        target, weights = resize(target, size), None if weights is None else resize(weights, size).clamp(0, 1)
         with torch.no_grad():
             seen = perception.perceive(target) if own and perception is not None else None
         judges = {
             role: resolve_judge(getattr(config, role), role=role, device=target.device)
             for role in ("perceptual", "identity")
         }
-        return cls(target, weights, config, perception, seen, **judges)
-
-    def take(self, rows: Tensor) -> Objective:
-        """The objective of some of the targets."""
-        return replace(self, target=self.target[rows], weights=take(self.weights, rows), seen=take(self.seen, rows))
+        return cls(target, weights, full, config, perception, seen, **judges)
 
     @property
-    def judged(self) -> bool:
+    def has_judges(self) -> bool:
         """Whether anything but pixels counts."""
         config = self.config
         return bool(
@@ -153,37 +145,58 @@ class Objective:
             or (config.identity is not None and config.identity_weight)
         )
 
-    def __call__(self, image: Tensor, *, judge: bool = True) -> dict[str, Tensor]:
-        """Unweighted losses by name, each [N]; without ``judge`` only the pixels, which cost next to nothing."""
-        if self.weights is not None:
+    def windows(self, stream: torch.Generator) -> list[tuple[slice, slice]]:
+        """Rows and columns of the windows that are compared at full resolution on one step, drawn from ``stream``."""
+        size, room = self.target.shape[-1], self.full[0].shape[-1] - self.target.shape[-1]
+        if not room or not self.config.detail_weight:
+            return []
+        places = torch.randint(room + 1, (self.config.detail_crops, 2), generator=stream).tolist()
+        return [(slice(top, top + size), slice(left, left + size)) for top, left in places]
+
+    def __call__(
+        self, image: Tensor, *, judged: bool = True, windows: Sequence[tuple[slice, slice]] = ()
+    ) -> dict[str, Tensor]:
+        """Unweighted losses by name, each [N], of ``image`` [N,3,R,R]; unless ``judged`` only the pixels, which cost
+        next to nothing."""
+        target, weights = self.full
+        if weights is not None:
             # What does not count is grey in both images, so that nothing there makes a difference to any loss.
-            image = image * self.weights
-        losses = {"pixel": pixel_loss(image, self.target, self.weights, levels=self.config.pixel_levels)}
-        if not judge or not self.judged:
+            image = image * weights
+        levels, detail = self.config.pixel_levels, image.new_zeros(len(image))
+        for rows, columns in windows:
+            shown, wanted = image[..., rows, columns], target[..., rows, columns]
+            counted = None if weights is None else weights[..., rows, columns]
+            detail = detail + pixel_loss(shown, wanted, counted, levels=levels) / len(windows)
+        image = resize(image, self.target.shape[-1])
+        losses = {"pixel": pixel_loss(image, self.target, self.weights, levels=levels)}
+        if windows:
+            losses["detail"] = detail
+        if not judged or not self.has_judges:
             return losses
-        sight = self.perception.perceive(image) if self.seen is not None else None
-        if self.config.perceptual is not None and self.config.perceptual_weight:
-            losses["perceptual"] = (
-                self.perception.perceptual_distance(sight, self.seen)
-                if self.perceptual is None
-                else _per_photo(self.perceptual(image, self.target), image, "perceptual")
-            )
-        if self.config.identity is not None and self.config.identity_weight:
-            losses["identity"] = (
-                self.perception.identity_distance(sight, self.seen)
-                if self.identity is None
-                else _per_photo(self.identity(image, self.target), image, "identity")
-            )
+        own = self._own_distances(image)
+        for role, judge in (("perceptual", self.perceptual), ("identity", self.identity)):
+            if getattr(self.config, role) is None or not getattr(self.config, f"{role}_weight"):
+                continue
+            losses[role] = own[role]() if judge is None else _per_photo(judge(image, self.target), image, role)
         return losses
+
+    def _own_distances(self, image: Tensor) -> dict[str, Callable[[], Tensor]]:
+        """The perception network's distances to the target, of one look at ``image``."""
+        if self.perception is None or self.seen is None:
+            return {}
+        network, seen, sight = self.perception, self.seen, self.perception.perceive(image)
+        return {
+            "perceptual": lambda: network.perceptual_distance(sight, seen),
+            "identity": lambda: network.identity_distance(sight, seen),
+        }
 
     def total(self, losses: Mapping[str, Tensor], *, every: int = 1) -> Tensor:
         """The weighted sum [N] of ``losses``; judges that are asked on each ``every``-th step count ``every`` times."""
         total = self.config.pixel_weight * losses["pixel"]
         for name in ("perceptual", "identity"):
-            if name not in losses:
-                continue
-            total = total + every * getattr(self.config, f"{name}_weight") * losses[name]
-        return total
+            if name in losses:
+                total = total + every * getattr(self.config, f"{name}_weight") * losses[name]
+        return total + self.config.detail_weight * losses["detail"] if "detail" in losses else total
 
 
 def _wants(config: InversionConfig, role: str) -> bool:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import groupby
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from latentedit.networks import StyleSynthesis
 
 _SMALLEST = 8
 
@@ -26,19 +27,19 @@ class NoiseMaps:
         self.size = sum(height * width for height, width in self.shapes.values())
 
     @classmethod
-    def of(cls, synthesis: Any) -> NoiseMaps:
+    def of(cls, synthesis: StyleSynthesis) -> NoiseMaps:
         """The maps of ``synthesis`` that make a difference: those whose learnt strength is not 0."""
         return cls(
             {
                 name: shape
                 for name, shape in synthesis.noise_shapes.items()
-                if bool(getattr(synthesis.get_submodule(name), "noise_strength", torch.ones(1)).detach().any())
+                if bool(synthesis.noise_gain(name).detach().any())
             }
         )
 
-    def stored(self, synthesis: Any) -> Tensor:
-        """The buffers of ``synthesis`` as [1,P]."""
-        maps = [synthesis.get_buffer(f"{name}.noise_const").detach().float().reshape(-1) for name in self.shapes]
+    def stored(self, synthesis: StyleSynthesis) -> Tensor:
+        """The maps of ``synthesis`` as [1,P]."""
+        maps = [synthesis.stored_noise(name).detach().float().reshape(-1) for name in self.shapes]
         return torch.cat(maps)[None] if maps else torch.zeros(1, 0)
 
     def unpack(self, flat: Tensor) -> dict[str, Tensor]:

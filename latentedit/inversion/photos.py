@@ -6,26 +6,28 @@ Legend: ``R`` resolution of the generator.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TypeAlias, TypeGuard
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from latentedit import faces, images
 from latentedit.errors import FaceError, ImageError
-from latentedit.images import load_image, to_tensor
-from latentedit.inversion.inversion import PhotoReference
+from latentedit.faces import AlignedFace
+from latentedit.images import ImageSource, load_image, to_tensor
+from latentedit.inversion.reference import PhotoReference
+from latentedit.models import Model
 
-if TYPE_CHECKING:
-    from latentedit.faces import AlignedFace
+Photo: TypeAlias = "ImageSource | AlignedFace"
+Region: TypeAlias = "np.ndarray | Tensor | Image.Image"
 
 
 @dataclass(frozen=True)
-class Source:
+class Portrait:
     """One face to invert: its crop, where it came from, and what of it counts (``weights`` [1,1,R,R] or None)."""
 
     name: str
@@ -34,60 +36,57 @@ class Source:
     photo: PhotoReference | None
     weights: Tensor | None
 
+    def tensors(self, device: torch.device) -> tuple[Tensor, Tensor | None]:
+        """The crop [1,3,R,R] in [-1,1], and the weights, on ``device``."""
+        return to_tensor(self.crop).to(device), None if self.weights is None else self.weights.to(device)
 
-def is_several(image: Any) -> bool:
+
+def is_several(image: object) -> TypeGuard[list[Photo] | tuple[Photo, ...] | np.ndarray]:
     """Whether ``image`` is a list (or a uint8 array [N,H,W,3]) rather than one photo."""
     return isinstance(image, list | tuple) or (isinstance(image, np.ndarray) and image.ndim == 4)
 
 
-def gather(image: Any, *, model: Any, face: int | str | None, region: Any = None) -> list[Source]:
+def gather(image: Photo, *, model: Model, face: int | str | None, region: Region | None = None) -> list[Portrait]:
     """The faces of one photo, as crops by the model's template.
 
-    ``image`` is a path, a PIL image, a uint8 array, or an `AlignedFace`. ``face`` is 1 for the largest, 2, ..., "all",
-    or None for a photo that is a crop already. ``region`` [H,W] of the photo's size, in [0,1] (or 0-255 where uint8, as
-    an ``L`` image), says how much each pixel counts.
+    ``image`` is a path, a `latentedit.images.Photo`, a PIL image, a uint8 array, or an `AlignedFace`. ``face`` is 1 for
+    the largest, 2, ..., "all", or None for a photo that is a crop already. ``region`` [H,W] of the photo's size, in
+    [0,1] (or 0-255 where uint8, as an ``L`` image), says how much each pixel counts.
 
     Raises:
         ImageError: the photo cannot be read, or the region does not fit it.
         FaceError: no face, or fewer than asked for.
     """
-    from latentedit.faces import AlignedFace, align_photo
-
     resolution = model.generator.resolution
     if isinstance(image, AlignedFace):
         return [_from_aligned(image, model, region)]
     if face is not None and face != "all" and (isinstance(face, bool) or not isinstance(face, int) or face < 1):
         raise FaceError(f"face={face!r} is no face.", "Give 1 for the largest, 2, ..., 'all', or None for a crop.")
     photo = load_image(image)
-    is_file = isinstance(image, str | os.PathLike)
-    name = Path(image).stem if is_file else "face"
+    path = image.path if isinstance(image, images.Photo) else image
+    is_file = isinstance(path, str | os.PathLike)
+    name = Path(path).stem if is_file else "face"
     if face is None:
         crop = photo if photo.size == (resolution, resolution) else _square(photo, resolution)
-        reference = PhotoReference.of_file(image) if is_file else None
-        return [Source(name, crop, None, reference, _crop_weights(region, photo, resolution))]
+        reference = PhotoReference.of_file(path) if is_file else None
+        return [Portrait(name, crop, None, reference, _crop_weights(region, photo, resolution))]
     try:
-        found = align_photo(photo, model.template, resolution, face=face)
+        found = faces.align_photo(photo, model.template, resolution, face="all" if face == "all" else face)
     except FaceError as error:
-        raise FaceError(f"{name}: {error.problem}" if is_file else error.problem, error.remedy) from error
+        raise FaceError(
+            f"{name}: {error.problem}" if is_file else error.problem, error.remedy, typed=error.typed
+        ) from error
     several = isinstance(found, list)
-    faces = found if isinstance(found, list) else [found]
-    reference = PhotoReference.of_file(image) if is_file else PhotoReference.of_image(photo)
+    reference = PhotoReference.of_file(path) if is_file else PhotoReference.of_image(photo)
     return [
-        Source(f"{name}-{i}" if several else name, item.crop, item, reference, _photo_weights(region, item, resolution))
-        for i, item in enumerate(faces, start=1)
+        Portrait(
+            f"{name}-{i}" if several else name, item.crop, item, reference, _photo_weights(region, item, resolution)
+        )
+        for i, item in enumerate(found if isinstance(found, list) else [found], start=1)
     ]
 
 
-def batch(sources: Sequence[Source], device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """Crops [N,3,R,R] in [-1,1], and weights [N,1,R,R] where any of them has some."""
-    target = to_tensor([source.crop for source in sources]).to(device)
-    if all(source.weights is None for source in sources):
-        return target, None
-    full = torch.ones(1, 1, *target.shape[2:])
-    return target, torch.cat([full if source.weights is None else source.weights for source in sources]).to(device)
-
-
-def _from_aligned(aligned: AlignedFace, model: Any, region: Any) -> Source:
+def _from_aligned(aligned: AlignedFace, model: Model, region: Region | None) -> Portrait:
     resolution = model.generator.resolution
     if aligned.template != model.template:
         raise FaceError(
@@ -96,11 +95,9 @@ def _from_aligned(aligned: AlignedFace, model: Any, region: Any) -> Source:
         )
     photo = None if aligned.photo is None else PhotoReference.of_image(aligned.photo)
     if aligned.crop.size != (resolution, resolution):
-        from dataclasses import replace
-
         aligned = replace(aligned, crop=_square(aligned.crop, resolution))
     weights = None if aligned.photo is None else _photo_weights(region, aligned, resolution)
-    return Source("face", aligned.crop, aligned, photo, weights)
+    return Portrait("face", aligned.crop, aligned, photo, weights)
 
 
 def _square(photo: Image.Image, size: int) -> Image.Image:
@@ -111,7 +108,7 @@ def _square(photo: Image.Image, size: int) -> Image.Image:
     return photo.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
-def _as_map(region: Any, photo: Image.Image) -> Image.Image:
+def _as_map(region: Region, photo: Image.Image) -> Image.Image:
     """The region as an ``L`` image of the photo's size."""
     if isinstance(region, Image.Image):
         region = np.asarray(region.convert("L"))
@@ -129,19 +126,17 @@ def _as_map(region: Any, photo: Image.Image) -> Image.Image:
     return Image.fromarray(values)
 
 
-def _crop_weights(region: Any, photo: Image.Image, size: int) -> Tensor | None:
+def _crop_weights(region: Region | None, photo: Image.Image, size: int) -> Tensor | None:
     if region is None:
         return None
     return _to_weights(_as_map(region, photo).resize((size, size), Image.Resampling.BOX))
 
 
-def _photo_weights(region: Any, aligned: AlignedFace, size: int) -> Tensor | None:
+def _photo_weights(region: Region | None, aligned: AlignedFace, size: int) -> Tensor | None:
     if region is None or aligned.photo is None:
         return None
-    from latentedit.faces import align
-
     whole = _as_map(region, aligned.photo).convert("RGB")
-    return _to_weights(align(whole, aligned.landmarks, aligned.template, size).crop.convert("L"))
+    return _to_weights(faces.align(whole, aligned.landmarks, aligned.template, size).crop.convert("L"))
 
 
 def _to_weights(image: Image.Image) -> Tensor:

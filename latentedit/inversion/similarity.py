@@ -5,12 +5,11 @@ Legend: ``N`` images, ``R`` resolution; images [N,3,R,R] in [-1,1]; every measur
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from latentedit.cuda_ops.blur import blurred, gaussian_window
+from latentedit.networks import FacePerception
 
 _WINDOW = 11
 _SIGMA = 1.5
@@ -46,7 +45,7 @@ def ssim(image: Tensor, target: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def measure(image: Tensor, target: Tensor, perception: Any) -> dict[str, Tensor]:
+def measure(image: Tensor, target: Tensor, perception: FacePerception | None) -> dict[str, Tensor]:
     """All measures by name: ``mse``, ``ssim`` and, with a perception network, ``perceptual`` (0 for equal images)
     and ``identity`` (cosine of the embeddings, 1 for the same face)."""
     image = image.clamp(-1, 1)

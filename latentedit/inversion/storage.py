@@ -1,17 +1,12 @@
-"""Files of inversions, and of the latents that other projects write.
+"""The file of an inversion: one archive of tensors with metadata, checked when it is read.
 
-Legend: ``N`` latents, ``L`` style layers, ``D`` width of w, ``R`` resolution.
+Legend: ``N`` rows, ``L`` style layers, ``D`` width of w, ``R`` resolution.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import pickle
-import zipfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,185 +14,119 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from latentedit.errors import FingerprintError, LatentError, ModelError
-from latentedit.files import atomic_path, save_tensors
-from latentedit.images import to_pil
-from latentedit.inversion.inversion import Inversion, PhotoReference, fingerprint_of, render
-from latentedit.latents import check_ws
-from latentedit.models.export import read_npy
+from latentedit.codes import Code
+from latentedit.errors import LatentError
+from latentedit.files import is_special, save_tensors
 
 FORMAT = "latentedit"
 KIND = "inversion"
 VERSION = 1
+_FURTHEST = 1e4
+"""No latent has such values: those of W are of the order of 1, and of 100 where an edit goes much too far."""
 
 
-def save_inversion(inversion: Inversion, path: str | os.PathLike[str], *, embed_photo: bool | None = None) -> None:
-    """Write ``inversion`` to ``path``; see `Inversion.save`."""
-    if Path(path).suffix.lower() == ".npz":
-        with atomic_path(path) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, w=inversion.ws.cpu().numpy())
-        return
-    photo = inversion.photo
-    if photo is not None and embed_photo:
-        photo = photo.embedded()
-    tensors = _tensors(inversion)
-    if photo is not None and photo.data is not None and embed_photo is not False:
-        tensors["photo"] = torch.frombuffer(bytearray(photo.data), dtype=torch.uint8)
-    metadata = {
-        "format": FORMAT,
-        "kind": KIND,
-        "version": str(VERSION),
-        "fingerprint": inversion.fingerprint,
-        "model": inversion.model,
-        "settings": json.dumps(inversion.settings),
-        "metrics": json.dumps(inversion.metrics),
-    }
-    if inversion.aligned is not None:
-        metadata["template"] = json.dumps(inversion.aligned.template.to_dict())
-    if photo is not None and photo.path is not None:
-        metadata |= {"photo_path": photo.path, "photo_sha256": photo.sha256 or ""}
-    save_tensors(path, tensors, metadata)
+def write_archive(path: str | os.PathLike[str], tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write an inversion's parts, whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    kept = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    save_tensors(path, kept, {"format": FORMAT, "kind": KIND, "version": str(VERSION), **metadata})
 
 
-def _tensors(inversion: Inversion) -> dict[str, Tensor]:
-    tensors = {"ws": inversion.ws}
-    tensors |= {f"noise.{name}": value for name, value in inversion.noise.items()}
-    for name, (left, right) in inversion.delta.items():
-        tensors |= {f"delta.left.{name}": left, f"delta.right.{name}": right}
-    for name in ("image", "target"):
-        tensors[name] = torch.from_numpy(np.array(getattr(inversion, name)))
-    if inversion.aligned is not None:
-        for name in ("quad", "landmarks"):
-            tensors[name] = torch.from_numpy(np.array(getattr(inversion.aligned, name), dtype=np.float64))
-    return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+def read_archive(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of an inversion's file.
 
-
-def load_inversion(path: str | os.PathLike[str], generator: Any = None) -> Inversion:
-    """Read an inversion, or a single latent with the ``generator`` (or model) it belongs to; see `Inversion.load`."""
-    if Path(path).suffix.lower() != ".safetensors":
-        return _from_latents(path, generator)
+    Raises:
+        LatentError: no such file, no inversion, a damaged one, or one of a newer version.
+    """
+    if is_special(path):
+        raise unreadable(path, OSError())
     try:
         with safe_open(path, "pt") as archive:
             metadata = dict(archive.metadata() or {})
             tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     if metadata.get("format") != FORMAT or metadata.get("kind") != KIND:
         raise LatentError(f"{str(path)!r} holds no inversion.", "Give a file that `latentedit invert` wrote.")
     if metadata.get("version") != str(VERSION):
         raise LatentError(f"{str(path)!r} has the unknown version {metadata.get('version')!r}.", "Update latentedit.")
     try:
-        inversion = _parse(metadata, tensors)
-    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise LatentError(f"{str(path)!r} is damaged ({type(error).__name__}: {error}).", "Invert again.") from error
-    if generator is not None:
-        inversion.check(generator)
-    return inversion
+        check(tensors)
+    except (KeyError, ValueError) as error:
+        raise damaged(path, error) from error
+    return tensors, metadata
 
 
-def _parse(metadata: dict[str, str], tensors: dict[str, Tensor]) -> Inversion:
-    from latentedit.faces import AlignedFace, CropTemplate
-
+def check(tensors: dict[str, Tensor]) -> None:
+    """Raise ValueError or KeyError where a tensor has a shape or values that no inversion has."""
     ws = tensors["ws"]
-    if ws.ndim != 3 or not bool(torch.isfinite(ws).all()):
-        raise ValueError("ws is no finite [1,L,D]")
-    aligned = None
-    target = _picture(tensors["target"])
-    if "quad" in tensors:
-        template = CropTemplate.from_dict(json.loads(metadata["template"]))
-        aligned = AlignedFace(target, tensors["quad"].numpy(), tensors["landmarks"].numpy(), template)
-    data = tensors["photo"].numpy().tobytes() if "photo" in tensors else None
-    photo = None
-    if data is not None or "photo_path" in metadata:
-        photo = PhotoReference(metadata.get("photo_path"), metadata.get("photo_sha256") or None, data)
-    left = {name.removeprefix("delta.left."): name for name in tensors if name.startswith("delta.left.")}
-    return Inversion(
-        ws=ws,
-        noise={name.removeprefix("noise."): value for name, value in tensors.items() if name.startswith("noise.")},
-        image=_picture(tensors["image"]),
-        target=target,
-        metrics=json.loads(metadata["metrics"]),
-        fingerprint=metadata["fingerprint"],
-        model=metadata["model"],
-        settings=json.loads(metadata["settings"]),
-        aligned=aligned,
-        photo=photo,
-        delta={name: (tensors[key], tensors[f"delta.right.{name}"]) for name, key in left.items()},
-    )
+    if ws.ndim != 3 or len(ws) != 1:
+        raise ValueError(f"ws has shape {list(ws.shape)}")
+    for name, value in tensors.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise ValueError(f"{name} is not finite")
+        if name.startswith("noise.") and (value.ndim != 4 or len(value) != 1):
+            raise ValueError(f"{name} has shape {list(value.shape)}")
+        if name.startswith("delta.left."):
+            right = tensors[name.replace("left", "right", 1)]
+            if value.ndim != 2 or right.ndim != 2 or value.shape[1] != right.shape[0]:
+                raise ValueError(f"{name} has shape {list(value.shape)}")
+    if ws.abs().max() > _FURTHEST:
+        raise ValueError(f"ws reaches {float(ws.abs().max()):.3g}")
+    if "quad" in tensors and (tensors["quad"].shape != (4, 2) or not _encloses(tensors["quad"])):
+        raise ValueError("quad encloses nothing")
 
 
-def _picture(pixels: Tensor) -> Image.Image:
+def _encloses(quad: Tensor) -> bool:
+    """Whether the first three corners [4,2] span a face of at least a pixel."""
+    (a, b), (c, d) = quad[1] - quad[0], quad[3] - quad[0]
+    return abs(float(a * d - b * c)) >= 1
+
+
+def code_tensors(code: Code) -> dict[str, Tensor]:
+    """The tensors of a code of one row, as an inversion's file names them."""
+    tensors = {"ws": code.ws, **{f"noise.{name}": value for name, value in code.noise.items()}}
+    for name, (left, right) in (code.deltas[0] if code.deltas else {}).items():
+        tensors |= {f"delta.left.{name}": left, f"delta.right.{name}": right}
+    return tensors
+
+
+def code_of(tensors: dict[str, Tensor]) -> Code:
+    """The code in an inversion's tensors."""
+    names = [name.removeprefix("delta.left.") for name in tensors if name.startswith("delta.left.")]
+    delta = {name: (tensors[f"delta.left.{name}"], tensors[f"delta.right.{name}"]) for name in names}
+    noise = {name.removeprefix("noise."): value for name, value in tensors.items() if name.startswith("noise.")}
+    return Code(tensors["ws"], noise, (delta,) if delta else ())
+
+
+def pixels_of(picture: Image.Image) -> Tensor:
+    """An RGB picture as uint8 [H,W,3]."""
+    return torch.from_numpy(np.array(picture))
+
+
+def picture_of(pixels: Tensor) -> Image.Image:
+    """The RGB picture of uint8 [H,W,3].
+
+    Raises:
+        ValueError: another shape or type.
+    """
     if pixels.dtype != torch.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise ValueError(f"a picture has {pixels.dtype} of shape {list(pixels.shape)}")
     return Image.fromarray(pixels.numpy())
 
 
-def _from_latents(path: str | os.PathLike[str], generator: Any) -> Inversion:
-    if generator is None:
-        raise FingerprintError(f"{str(path)!r} does not say which generator it is of.", "Give it with generator=.")
-    network = getattr(generator, "generator", generator)
-    latents = load_latents(path)
-    if len(latents) != 1:
-        raise LatentError(f"{str(path)!r} holds {len(latents)} latents.", "Read them with load_latents.")
-    ws = check_ws(next(iter(latents.values())), network.num_ws, network.w_dim)
-    image = to_pil(render(network, ws, {}))[0]
-    return Inversion(
-        ws=ws, noise={}, image=image, target=image, metrics={}, fingerprint=fingerprint_of(generator),
-        model=getattr(generator, "name", ""), settings={"method": "loaded"},
-    )  # fmt: skip
+def damaged(path: str | os.PathLike[str], error: Exception) -> LatentError:
+    """The error that says what is wrong with the content of a file."""
+    return LatentError(f"{str(path)!r} is damaged ({type(error).__name__}: {error}).", "Invert again.")
 
 
-def load_latents(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Latents in the forms that other projects write, by name, each float32 [1,L,D] ([1,1,D] of a single w).
-
-    Reads ``projected_w.npz`` (key ``w``), dictionaries of arrays by photo (``latents.npz``, ``latents.npy``), arrays,
-    tensors ``.pt`` [N,L,D], rosinality's ``.pt`` (``{photo: {"latent": ...}}``), and ``ws`` of an inversion.
-    Nothing in a file is ever executed.
-
-    Raises:
-        LatentError: no such file, or one that holds no latents.
-    """
-    suffix = Path(path).suffix.lower()
-    try:
-        if suffix == ".safetensors":
-            found: Any = {Path(path).stem: load_inversion(path).ws}
-        elif suffix == ".npz":
-            with open(path, "rb") as stream:
-                found = dict(np.load(stream, allow_pickle=False))
-        elif suffix == ".npy":
-            found = read_npy(path)
-        else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        OSError, ValueError, EOFError, RuntimeError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError, ModelError
-    ) as error:  # fmt: skip
-        raise _unreadable(path, error) from error
-    return _named(found, Path(path))
-
-
-def _named(found: Any, path: Path) -> dict[str, Tensor]:
-    remedy = "Latents are [N,L,D] or [L,D]; see the documentation of load_latents."
-    if not isinstance(found, Mapping):
-        found = {"w": found}
-    result: dict[str, Tensor] = {}
-    for key, value in found.items():
-        if isinstance(value, Mapping):
-            value = value.get("latent", value.get("w"))
-        if not isinstance(value, Tensor | np.ndarray):
-            raise LatentError(f"{str(path)!r}: {str(key)!r} is no array.", remedy)
-        tensor = torch.as_tensor(value)
-        if not tensor.is_floating_point() or tensor.ndim not in (1, 2, 3) or not tensor.numel():
-            raise LatentError(f"{str(path)!r}: {str(key)!r} has shape {list(tensor.shape)}.", remedy)
-        rows = tensor.float().reshape(-1, *tensor.shape[-2:]) if tensor.ndim > 1 else tensor.float()[None, None]
-        single = len(rows) == 1
-        named = path.stem if key == "w" else str(key)
-        result |= {named if single else f"{named}-{i}": row[None] for i, row in enumerate(rows)}
-    if not result:
-        raise LatentError(f"{str(path)!r} holds no latents.", remedy)
-    return result
-
-
-def _unreadable(path: str | os.PathLike[str], error: Exception) -> LatentError:
+def unreadable(path: str | os.PathLike[str], error: Exception) -> LatentError:
+    """The error that says that a file is missing or of another kind."""
+    if is_special(path):
+        return LatentError(f"{str(path)!r} is a pipe or a device, no file.", "Save it into a file first.")
     if not Path(path).is_file():
         return LatentError(f"There is no file {str(path)!r}.", "Check the path.")
     return LatentError(f"{str(path)!r} cannot be read as latents: {error}.", "Give a file written by an inversion.")

@@ -6,11 +6,12 @@ Legend: ``N`` images, ``L`` layers, ``D`` width of w.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from latentedit.networks import StyleGenerator
 
 _SAMPLES = 2048
 _CHUNK = 256
@@ -31,7 +32,7 @@ class LatentSpace:
     variances: Tensor
 
     @classmethod
-    def measure(cls, generator: Any, *, samples: int = _SAMPLES, floor: float = 0.3) -> LatentSpace:
+    def measure(cls, generator: StyleGenerator, *, samples: int = _SAMPLES, floor: float = 0.3) -> LatentSpace:
         """Draw ``samples`` latents (always the same ones) and find their principal axes.
 
         ``floor`` is the least scale as a share of the root mean square of all.

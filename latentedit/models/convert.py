@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -17,10 +17,12 @@ from latentedit.checkpoints.rosinality import to_rosinality
 from latentedit.errors import ModelError, OutputError
 from latentedit.files import atomic_path
 from latentedit.latents import seed_z
+from latentedit.models.folder import save_model
 from latentedit.models.loading import load_generator, load_own_parts
-from latentedit.models.model import Model, save_model
+from latentedit.models.model import Model
 from latentedit.models.network_file import save_network
-from latentedit.networks.assembly import assemble
+from latentedit.networks.assembly import assemble_generator
+from latentedit.networks.protocols import StyleGenerator
 
 Format = Literal["latentedit", "rosinality", "nvidia"]
 FORMATS: tuple[Format, ...] = ("latentedit", "rosinality", "nvidia")
@@ -36,7 +38,7 @@ class Proof:
     difference: float
 
 
-def compare(a: Any, b: Any) -> Iterator[Proof]:
+def compare(a: StyleGenerator, b: StyleGenerator) -> Iterator[Proof]:
     """Render the ten seeds with both generators (truncation 0.7, stored noise) and yield each one's difference."""
     for seed in SEEDS:
         z = seed_z([seed], a.z_dim)
@@ -47,7 +49,7 @@ def compare(a: Any, b: Any) -> Iterator[Proof]:
         yield Proof(seed, difference if difference == difference else float("inf"))
 
 
-def _device(generator: Any) -> torch.device:
+def _device(generator: StyleGenerator) -> torch.device:
     return next(generator.parameters()).device
 
 
@@ -91,15 +93,15 @@ def convert(
         yield from _proved(original, _reload(temporary, to, model.generator), path)
 
 
-def rounded(generator: Any, dtype: torch.dtype) -> Any:
+def rounded(generator: StyleGenerator, dtype: torch.dtype) -> StyleGenerator:
     """The generator as it will be once its matrices were stored as ``dtype``."""
     from latentedit.models.network_file import _stored
 
     state = {name: _stored(value, dtype) for name, value in generator.state_dict().items()}
-    return assemble(type(generator).__name__, generator.config, state, origin="the rounded generator")
+    return assemble_generator(type(generator).__name__, generator.config, state, origin="the rounded generator")
 
 
-def _proved(original: Any, copy: Any, target: Path) -> Iterator[Proof]:
+def _proved(original: StyleGenerator, copy: StyleGenerator, target: Path) -> Iterator[Proof]:
     for proof in compare(original, copy):
         yield proof
         if proof.difference > TOLERANCE:
@@ -110,7 +112,7 @@ def _proved(original: Any, copy: Any, target: Path) -> Iterator[Proof]:
             )
 
 
-def _write_file(generator: Any, path: Path, to: Format, dtype: torch.dtype) -> None:
+def _write_file(generator: StyleGenerator, path: Path, to: Format, dtype: torch.dtype) -> None:
     if to == "latentedit":
         save_network(path, generator, dtype=dtype)
     elif to == "rosinality":
@@ -119,17 +121,17 @@ def _write_file(generator: Any, path: Path, to: Format, dtype: torch.dtype) -> N
         torch.save({name: value.detach().cpu().contiguous() for name, value in generator.state_dict().items()}, path)
 
 
-def _reload(path: Path, to: Format, original: Any) -> Any:
+def _reload(path: Path, to: Format, original: StyleGenerator) -> StyleGenerator:
     """The generator in the file just written; a bare state dict takes the config of the original."""
     if to != "nvidia":
         return load_generator(path)
     with mapped(path) as data:
         state = TensorReader(repr(str(path)), len(data)).all(read_value(data, repr(str(path))))
-    return assemble(type(original).__name__, original.config, state, origin=repr(str(path)))
+    return assemble_generator(type(original).__name__, original.config, state, origin=repr(str(path)))
 
 
 def _convert_folder(model: Model, path: Path, dtype: torch.dtype) -> Iterator[Proof]:
-    from latentedit.models.model import MANIFEST
+    from latentedit.models.folder import MANIFEST
 
     if path.exists() and not (path.is_dir() and ((path / MANIFEST).is_file() or not any(path.iterdir()))):
         raise OutputError(f"{str(path)!r} exists and is no model folder.", "Choose another name.")

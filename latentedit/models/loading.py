@@ -5,18 +5,26 @@ from __future__ import annotations
 import copy
 import os
 import threading
+import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
 from latentedit.errors import ModelError
-from latentedit.models.locations import EMBEDDED, embedded_folder, models_folder, shipped_directions
-from latentedit.models.model import MANIFEST, Model, load_folder
+from latentedit.models.folder import MANIFEST, load_folder
+from latentedit.models.locations import EMBEDDED, embedded_folder, models_folder
+from latentedit.models.model import Model
 from latentedit.models.packaged import PACKAGED, load_packaged
+from latentedit.models.parts import Deferred
+
+if TYPE_CHECKING:
+    from latentedit.networks import FacePerception, StyleEncoder, StyleGenerator
+    from latentedit.networks.psp_encoder import PspEncoder
 
 Source = str | os.PathLike[str] | None
+ModelLike: TypeAlias = "Model | StyleGenerator | str | os.PathLike[str]"
 
 _embedded: dict[torch.device, Model] = {}
 _lock = threading.Lock()
@@ -39,12 +47,45 @@ def load_model(source: Source = None, *, device: str | torch.device = "cpu") -> 
     if source is None or source == EMBEDDED:
         return _load_embedded(torch.device(device))
     model = load_own_parts(source, device=device)
-    perception = model.perception
-    if perception is None and (embedded_folder() / MANIFEST).is_file():
-        perception = copy.deepcopy(_load_embedded(torch.device(device)).perception)
-    if perception is None:
+    for note in model.notes:
+        warnings.warn(f"{os.fspath(source)}: {note}.", stacklevel=2)
+    return with_perception(model, device)
+
+
+def with_perception(model: Model, device: str | torch.device = "cpu") -> Model:
+    """``model`` with a perception network for its crops: its own, or else a copy of the embedded one's."""
+
+    def see() -> FacePerception | None:
+        own = model.perception
+        if own is None:
+            own = copy.deepcopy(_load_embedded(torch.device(device)).perception)
+        return None if own is None else own.for_template(model.template.scale, model.template.shift)
+
+    if not model.has("perception") and not (embedded_folder() / MANIFEST).is_file():
         return model
-    return replace(model, perception=perception.for_template(model.template.scale, model.template.shift))
+    seeing = copy.copy(model)  # unlike `dataclasses.replace`, this builds no part
+    object.__setattr__(seeing, "perception", Deferred(see))
+    return seeing
+
+
+def as_model(model: ModelLike | None = None, device: str | torch.device | None = None) -> Model:
+    """A `Model` as it is, a bare generator with what the embedded model lends it, or anything that `load_model` takes.
+
+    A bare generator is taken for one of FFHQ's crops. The embedded perception network looks at faces of every
+    generator, and the embedded generator has its own directions. ``device`` (None: the CPU) is for what is loaded here.
+    """
+    if isinstance(model, Model):
+        return model
+    if not isinstance(model, torch.nn.Module):
+        return load_model(model, device="cpu" if device is None else device)
+    bare = Model(name="custom", generator=model)
+    if not (embedded_folder() / MANIFEST).is_file():
+        return bare
+    lender = _load_embedded(bare.device)
+    if lender.fingerprint == bare.fingerprint:
+        return replace(lender, generator=model)
+    lent = lender.require("perception").for_template(bare.template.scale, bare.template.shift)
+    return replace(bare, perception=lent)
 
 
 def load_own_parts(source: Source = None, *, device: str | torch.device = "cpu") -> Model:
@@ -57,7 +98,7 @@ def load_own_parts(source: Source = None, *, device: str | torch.device = "cpu")
     return load_folder(path, device=device) if path.is_dir() else _from_file(path, device)
 
 
-def load_generator(source: Source = None, *, device: str | torch.device = "cpu") -> Any:
+def load_generator(source: Source = None, *, device: str | torch.device = "cpu") -> StyleGenerator:
     """The generator of ``source`` alone, on ``device``, in evaluation mode and without gradients.
 
     ``source`` is what `load_model` takes. The kind of a checkpoint is told by its content, not by its name: NVIDIA
@@ -68,14 +109,7 @@ def load_generator(source: Source = None, *, device: str | torch.device = "cpu")
         ModelError: unknown name or unreadable file.
         UnsafeCheckpointError: a pickle that asks for more than plain weights.
     """
-    if source is None or source == EMBEDDED:
-        return _load_embedded(torch.device(device)).generator
-    if source == PACKAGED:
-        return load_packaged(device).generator
-    path = locate(source)
-    if path.is_dir():
-        return load_folder(path, device=device, only_generator=True).generator
-    return _from_file(path, device).generator
+    return load_own_parts(source, device=device).generator
 
 
 def locate(source: str | os.PathLike[str]) -> Path:
@@ -119,8 +153,7 @@ def _load_embedded(device: torch.device) -> Model:
                     f"The embedded model is missing from the installation ({str(folder)!r}).",
                     "Install latentedit again, or name a model with `--model`.",
                 )
-            model = load_folder(folder, device=device)
-            _embedded[device] = replace(model, directions=shipped_directions() or model.directions)
+            _embedded[device] = load_folder(folder, device=device)
         return _embedded[device]
 
 
@@ -129,23 +162,39 @@ def _from_file(path: Path, device: str | torch.device) -> Model:
     from latentedit.checkpoints.recognise import is_safetensors, read_checkpoint
     from latentedit.files import read_metadata
     from latentedit.models.network_file import FORMAT, load_network
+    from latentedit.networks.psp_encoder import PspEncoder
 
     if is_safetensors(path):
         metadata = read_metadata(path)
         if metadata.get("format") == FORMAT:
             generator = load_network(path, kind="generator", device=device)
-            return Model(name=path.stem, generator=generator, path=path, fingerprint=metadata["fingerprint"])
+            return Model(
+                name=path.stem,
+                generator=generator,
+                path=path,
+                fingerprint=metadata["fingerprint"],
+                mapping_fingerprint=metadata.get("mapping", ""),
+            )
     checkpoint = read_checkpoint(path)
     origin = repr(str(path))
-    generator = checkpoint.generator.build(origin).to(device)
-    encoder = None if checkpoint.encoder is None else checkpoint.encoder.build(origin).to(device)
-    if getattr(getattr(encoder, "config", None), "iterative", False):
-        _render_average(encoder, generator)
-    return Model(name=path.stem, generator=generator, encoder=encoder, path=path)
+    generator = checkpoint.build_generator(origin).to(device)
+
+    def encoder() -> StyleEncoder | None:
+        try:
+            built = checkpoint.build_encoder(origin)
+        except ModelError as error:
+            warnings.warn(f"{origin}: the encoder was left out: {error}", stacklevel=2)
+            return None
+        if isinstance(built, PspEncoder) and built.iterative:
+            _render_average(built.to(device), generator)
+        return None if built is None else built.to(device)
+
+    deferred = None if checkpoint.encoder is None else Deferred(encoder)
+    return Model(name=path.stem, generator=generator, encoder=deferred, path=path, notes=checkpoint.notes)
 
 
 @torch.no_grad()
-def _render_average(encoder: Any, generator: Any) -> None:
+def _render_average(encoder: PspEncoder, generator: StyleGenerator) -> None:
     """Give a ReStyle encoder the image of the average latent, which its first pass compares the photo with."""
     from latentedit.images import resize
 

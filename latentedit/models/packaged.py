@@ -10,6 +10,7 @@ import torch
 
 from latentedit.checkpoints.mobilestylegan import read_folder
 from latentedit.errors import ModelError
+from latentedit.models.locations import shipped_directions
 from latentedit.models.model import Model
 
 PACKAGED = "ffhq"
@@ -42,6 +43,8 @@ def load_packaged(device: str | torch.device = "cpu") -> Model:
     place = torch.device(device)
     with _lock:
         if place not in _loaded:
-            generator = read_folder(folder).generator.build(repr(str(folder))).to(place)
-            _loaded[place] = Model(name=PACKAGED, generator=generator, path=folder)
+            generator = read_folder(folder).build_generator(repr(str(folder))).to(place)
+            _loaded[place] = Model(
+                name=PACKAGED, generator=generator, directions=shipped_directions(PACKAGED), path=folder
+            )
         return _loaded[place]

@@ -7,7 +7,7 @@ import re
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -16,9 +16,10 @@ from latentedit.errors import ModelError
 from latentedit.faces import CropTemplate
 from latentedit.files import read_metadata
 from latentedit.models.convert import replace_folder
+from latentedit.models.folder import DIRECTIONS, MANIFEST, save_model
 from latentedit.models.loading import load_model, load_own_parts, registered_names
 from latentedit.models.locations import EMBEDDED, models_folder
-from latentedit.models.model import DIRECTIONS, MANIFEST, Model, save_model
+from latentedit.models.model import Model
 from latentedit.models.network_file import FORMAT, load_network
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -104,7 +105,7 @@ def _with_companions(model: Model, companions: Companions) -> Model:
     return replace(model, **{key: value for key, value in changes.items() if value is not None})
 
 
-def _part(source: str | os.PathLike[str], part: str) -> Any:
+def _part(source: str | os.PathLike[str], part: Literal["encoder", "perception"]) -> Any:
     """The ``part`` network of a file of its own, or of a model that has one."""
     path = Path(source)
     if path.is_file() and is_safetensors(path) and read_metadata(path).get("format") == FORMAT:
@@ -113,7 +114,8 @@ def _part(source: str | os.PathLike[str], part: str) -> Any:
         checkpoint = read_checkpoint(path)
         if checkpoint.encoder is None:
             raise ModelError(f"{str(path)!r} holds no encoder that can be used.", "; ".join(checkpoint.notes) or None)
-    return load_own_parts(source).require(part)
+    model = load_own_parts(source)
+    return model.require("encoder") if part == "encoder" else model.require("perception")
 
 
 def _check_encoder(encoder: Any, model: Model, source: str | os.PathLike[str]) -> None:

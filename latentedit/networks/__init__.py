@@ -8,6 +8,7 @@ from latentedit.networks.encoder import Encoder
 from latentedit.networks.generator import Generator, fingerprint
 from latentedit.networks.mapping import MappingNetwork, mapping_fingerprint
 from latentedit.networks.perception import Perception, PerceptionConfig, PerceptionNetwork
+from latentedit.networks.protocols import FacePerception, StyleEncoder, StyleGenerator, StyleSynthesis
 from latentedit.networks.synthesis import SynthesisNetwork
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "DiscriminatorConfig",
     "Encoder",
     "EncoderConfig",
+    "FacePerception",
     "FeatureDiscriminator",
     "Generator",
     "GeneratorConfig",
@@ -23,6 +25,9 @@ __all__ = [
     "Perception",
     "PerceptionConfig",
     "PerceptionNetwork",
+    "StyleEncoder",
+    "StyleGenerator",
+    "StyleSynthesis",
     "SynthesisNetwork",
     "fingerprint",
     "mapping_fingerprint",

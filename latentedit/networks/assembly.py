@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from latentedit.errors import ModelError
+from latentedit.networks.protocols import StyleGenerator
 
 
 class NetworkKind(NamedTuple):
@@ -33,6 +34,10 @@ NETWORKS: dict[str, NetworkKind] = {
         "discriminator", "networks.discriminator:Discriminator", "networks.config:DiscriminatorConfig"
     ),
     "Encoder": NetworkKind("encoder", "networks.encoder:Encoder", "networks.config:EncoderConfig"),
+    "TrunkEncoder": NetworkKind(
+        "encoder", "networks.trunk_encoder:TrunkEncoder", "networks.trunk_encoder:TrunkEncoderConfig"
+    ),
+    "SmallHeads": NetworkKind("heads", "networks.small_heads:SmallHeads", "networks.small_heads:SmallHeadsConfig"),
     "PspEncoder": NetworkKind("encoder", "networks.psp_encoder:PspEncoder", "networks.psp_encoder:PspEncoderConfig"),
     "PerceptionNetwork": NetworkKind(
         "perception", "networks.perception:PerceptionNetwork", "networks.perception:PerceptionConfig"
@@ -52,6 +57,14 @@ def build(network: str, config: Any) -> torch.nn.Module:
         return resolve(NETWORKS[network].network)(config)
 
 
+def assemble_generator(network: str, config: Any, state: dict[str, torch.Tensor], *, origin: str) -> StyleGenerator:
+    """As `assemble`, for the kind "generator"."""
+    made = assemble(network, config, state, origin=origin)
+    if not isinstance(made, StyleGenerator):
+        raise ModelError(f"{origin} holds a network of class {network!r}, which is no generator.", None)
+    return made
+
+
 def assemble(network: str, config: Any, state: dict[str, torch.Tensor], *, origin: str) -> torch.nn.Module:
     """The network with ``state`` as its weights: float32, in evaluation mode, without gradients.
 
@@ -61,6 +74,12 @@ def assemble(network: str, config: Any, state: dict[str, torch.Tensor], *, origi
         ModelError: names or shapes differ from those of the configuration (the first few are named), or values are
             not finite.
     """
+    kind = NETWORKS[network].kind
+    if kind == "generator" and config.img_channels not in (1, 3):
+        raise ModelError(
+            f"The generator in {origin} draws {config.img_channels} channels, such as colour with transparency.",
+            "Only generators of colour or of grey pictures are supported.",
+        )
     skeleton = build(network, config)
     expected = skeleton.state_dict()
     problems = [f"{name} is missing" for name in expected if name not in state]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from latentedit.networks.config import EncoderConfig
 from latentedit.networks.layers import FullyConnectedLayer
+from latentedit.networks.protocols import StyleEncoder
 
 
 class ResidualBlock(nn.Module):
@@ -31,7 +32,7 @@ class ResidualBlock(nn.Module):
         return F.leaky_relu(self.shortcut(x) + y, 0.2)
 
 
-class Encoder(nn.Module):
+class Encoder(StyleEncoder):
     """Encode crops [N,3,R,R] in [-1,1] to latents ``ws`` [N, num_ws, w_dim].
 
     ``w = w_avg + w_std * base(x)`` is the same in all layers; ``offsets`` add a low-rank correction to each layer, as
@@ -61,6 +62,18 @@ class Encoder(nn.Module):
             nn.init.zeros_(self.offset.weight)
         self.register_buffer("w_avg", torch.zeros(config.w_dim))
         self.register_buffer("w_std", torch.ones(config.w_dim))
+
+    @property
+    def resolution(self) -> int:
+        return self.config.resolution
+
+    @property
+    def num_ws(self) -> int:
+        return self.config.num_ws
+
+    @property
+    def w_dim(self) -> int:
+        return self.config.w_dim
 
     def forward(self, images: Tensor) -> Tensor:
         """[N,3,R,R] in [-1,1] -> ws [N, num_ws, w_dim]."""

@@ -5,18 +5,22 @@ from __future__ import annotations
 import hashlib
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from latentedit.networks.config import GeneratorConfig
 from latentedit.networks.mapping import MappingNetwork
-from latentedit.networks.synthesis import NoiseMode, SynthesisNetwork
+from latentedit.networks.protocols import StyleGenerator
+from latentedit.networks.synthesis import SynthesisNetwork
 
 
-class Generator(nn.Module):
+class Generator(StyleGenerator):
     """A StyleGAN2 generator whose state dict carries NVIDIA's names (``mapping.fc0.weight``, ``synthesis.b8...``).
 
-    It knows nothing of photos, attributes, or files: latents in, images [N, img_channels, R, R] out.
+    Latents in, images [N, img_channels, R, R] out.
     """
+
+    config: GeneratorConfig
+    synthesis: SynthesisNetwork
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -33,40 +37,7 @@ class Generator(nn.Module):
             lr_multiplier=config.mapping_lr_multiplier,
             w_avg_beta=config.w_avg_beta,
         )
-        self.synthesis = SynthesisNetwork(config)
-
-    @property
-    def z_dim(self) -> int:
-        return self.config.z_dim
-
-    @property
-    def c_dim(self) -> int:
-        return self.config.c_dim
-
-    @property
-    def w_dim(self) -> int:
-        return self.config.w_dim
-
-    @property
-    def num_ws(self) -> int:
-        return self.config.num_ws
-
-    @property
-    def resolution(self) -> int:
-        return self.config.resolution
-
-    def forward(
-        self,
-        z: Tensor,
-        c: Tensor | None = None,
-        *,
-        truncation_psi: float = 1.0,
-        truncation_cutoff: int | None = None,
-        noise_mode: NoiseMode = "const",
-    ) -> Tensor:
-        """Sample images [N, img_channels, R, R] from ``z`` [N, z_dim] and labels ``c`` [N, c_dim]."""
-        ws = self.mapping(z, c, truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff)
-        return self.synthesis(ws, noise_mode=noise_mode)
+        self.synthesis = SynthesisNetwork(config)  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 def fingerprint(module: nn.Module) -> str:

@@ -19,9 +19,8 @@ from torch import Tensor, nn
 
 from latentedit.cuda_ops.wavelet import ImageLayer, Separable, wavelet_block, wavelet_image
 from latentedit.errors import LatentError, ModelError
-from latentedit.networks.generator import Generator
 from latentedit.networks.mapping import MappingNetwork
-from latentedit.networks.synthesis import NoiseMode, SynthesisNetwork, downsampled
+from latentedit.networks.protocols import NoiseMode, StyleGenerator, StyleSynthesis
 
 
 @dataclass(frozen=True)
@@ -178,8 +177,8 @@ class SmallHeads(Protocol):
     def __call__(self, features: Tensor, ws: Tensor, resolution: int) -> Tensor: ...
 
 
-class MobileSynthesis(SynthesisNetwork):
-    """Render ``ws`` [N, L, w_dim] to images [N, img_channels, R, R]; arguments as `SynthesisNetwork`.
+class MobileSynthesis(StyleSynthesis):
+    """Render ``ws`` [N, L, w_dim] to images [N, img_channels, R, R] in about [-1, 1], in float32 throughout.
 
     ``heads`` are no part of the weights: they neither enter the state dict nor the fingerprint, but move along.
     """
@@ -187,12 +186,12 @@ class MobileSynthesis(SynthesisNetwork):
     heads: SmallHeads | None
 
     def __init__(self, config: MobileStyleGANConfig) -> None:
-        nn.Module.__init__(self)
-        self.config = config  # type: ignore[assignment]
+        super().__init__()
+        self.config = config
         self.resolution = config.resolution
         self.num_ws = config.num_ws
         self.w_dim = config.w_dim
-        self.__dict__["heads"] = None
+        self.heads = None
         self.b4 = FirstBlock(config.channels[0], config.w_dim)
         widths = zip(config.channels, config.channels[1:], strict=False)
         for r, channels in zip(config.resolutions[1:], widths, strict=True):
@@ -201,7 +200,7 @@ class MobileSynthesis(SynthesisNetwork):
 
     def __setattr__(self, name: str, value: object) -> None:
         if name == "heads":
-            self.__dict__["heads"] = value  # not registered as a part
+            object.__setattr__(self, name, value)  # not registered as a part
         else:
             super().__setattr__(name, value)  # type: ignore[arg-type]
 
@@ -220,6 +219,10 @@ class MobileSynthesis(SynthesisNetwork):
         """Resolution that each of the ``num_ws`` rows works at, as in the teacher; the last two have no effect."""
         return (*(r for r, _ in self.noise_shapes.values()), *[self.resolution] * 3)
 
+    def refinable_weights(self) -> dict[str, int]:
+        """Names of the dense and pointwise weights [O, ...], and pixels a side of what they read."""
+        return {f"{name}.weight": side for name, (side, _) in self.noise_shapes.items()}
+
     def forward(
         self,
         ws: Tensor,
@@ -227,19 +230,31 @@ class MobileSynthesis(SynthesisNetwork):
         noise_mode: NoiseMode = "const",
         noise: Mapping[str, Tensor] | None = None,
         resolution: int | None = None,
+        dtype: torch.dtype | None = None,
+        force_fp32: bool = False,
     ) -> Tensor:
-        if resolution is not None and resolution != self.resolution:
-            levels = {} if self.heads is None else self.heads.levels
-            if self.heads is None or resolution not in levels:
-                return downsampled(self(ws, noise_mode=noise_mode, noise=noise), resolution)
-            features = self.features(ws, levels[resolution], noise_mode=noise_mode, noise=noise)
+        """Render latents; see `StyleSynthesis.forward`. No layer is reduced, so ``dtype`` changes nothing."""
+        self.check(ws, noise_mode, noise, resolution)
+        if resolution is not None and self.heads is not None and resolution in self.heads.levels:
+            features = self.features(ws, self.heads.levels[resolution], noise_mode=noise_mode, noise=noise)
             return self.heads(features, ws, resolution)
-        self._check(ws, noise_mode, noise)
-        ws, maps = ws.to(torch.float32), self._noise_maps(ws, noise_mode, noise or {})
+        ws, maps = ws.to(torch.float32), self.noise_maps(ws, noise_mode, noise)
         *_, (_, x) = self._levels(ws, maps, self.config.resolutions[:-1])
         row = 2 * len(self.config.channels) - 1
         last: WaveletBlock = getattr(self, f"b{self.config.resolutions[-1]}")
-        return last(x, ws[:, row - 2 : row], maps[row - 2 :], self.torgb.styled(ws[:, row]))
+        image = last(x, ws[:, row - 2 : row], maps[row - 2 :], self.torgb.styled(ws[:, row]))
+        return self.shrunk(image, resolution)
+
+    def side_weights(self) -> Iterator[tuple[int, Tensor]]:
+        """The wavelet step of each block shares the row of its first layer, the picture that of the last."""
+        for i, r in enumerate(self.config.resolutions[1:]):
+            yield 2 * i + 1, self.get_parameter(f"b{r}.up.weight").detach()
+        yield 2 * len(self.config.channels) - 1, self.torgb.affine.weight.detach()
+
+    @property
+    def preview_resolutions(self) -> tuple[int, ...]:
+        """Those of the heads."""
+        return () if self.heads is None else tuple(sorted(self.heads.levels))
 
     def features(
         self,
@@ -263,8 +278,8 @@ class MobileSynthesis(SynthesisNetwork):
         self, ws: Tensor, *, noise_mode: NoiseMode = "const", noise: Mapping[str, Tensor] | None = None
     ) -> Iterator[tuple[int, Tensor]]:
         """Resolution and activations [N,C,r,r] of one block after the other, computed as they are asked for."""
-        self._check(ws, noise_mode, noise)
-        maps = self._noise_maps(ws, noise_mode, noise or {})
+        self.check(ws, noise_mode, noise)
+        maps = self.noise_maps(ws, noise_mode, noise)
         yield from self._levels(ws.to(torch.float32), maps, self.config.resolutions)
 
     def _levels(
@@ -278,12 +293,15 @@ class MobileSynthesis(SynthesisNetwork):
             yield r, x
 
 
-class MobileStyleGANGenerator(Generator):
-    """MobileStyleGAN with the face of `Generator`: same calls, same shapes, ``c_dim`` 0."""
+class MobileStyleGANGenerator(StyleGenerator):
+    """MobileStyleGAN: same calls, same shapes as every family, ``c_dim`` 0."""
+
+    config: MobileStyleGANConfig
+    synthesis: MobileSynthesis
 
     def __init__(self, config: MobileStyleGANConfig) -> None:
-        nn.Module.__init__(self)
-        self.config = config  # type: ignore[assignment]
+        super().__init__()
+        self.config = config
         self.mapping = MappingNetwork(
             config.z_dim,
             0,
@@ -293,4 +311,4 @@ class MobileStyleGANGenerator(Generator):
             layer_features=config.mapping_features,
             lr_multiplier=config.mapping_lr_multiplier,
         )
-        self.synthesis = MobileSynthesis(config)
+        self.synthesis = MobileSynthesis(config)  # pyright: ignore[reportIncompatibleVariableOverride]

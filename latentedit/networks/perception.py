@@ -16,36 +16,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from latentedit.attributes import DEGREES, PROBABILITY, TABLE, YEARS, canonical, resolve
 from latentedit.errors import DirectionError, ImageError, ModelError
+from latentedit.networks.wide_view import WideConfig, WideView
 
-ATTRIBUTES: tuple[str, ...] = (
-    "smile", "makeup", "lipstick", "eyeglasses", "male", "hat", "mask", "young", "beard", "stubble", "mustache",
-    "goatee", "sideburns", "bald", "bangs", "receding_hairline", "black_hair", "blond_hair", "brown_hair", "gray_hair",
-    "straight_hair", "wavy_hair", "earrings", "necklace", "necktie", "mouth_open", "high_cheekbones", "rosy_cheeks",
-    "pale_skin", "bags_under_eyes", "narrow_eyes", "arched_eyebrows", "bushy_eyebrows", "big_nose", "pointy_nose",
-    "big_lips", "oval_face", "chubby", "double_chin",
-)  # fmt: skip
+ATTRIBUTES = tuple(attribute.name for attribute in TABLE if attribute.unit == PROBABILITY)
 """Attributes that are trained: `mask`, and those of CelebA (Liu et al. 2015) that describe rather than judge."""
-
-ALIASES: dict[str, str] = {
-    "gender": "male",
-    "glasses": "eyeglasses",
-    "smiling": "smile",
-    "heavy_makeup": "makeup",
-    "wearing_lipstick": "lipstick",
-    "wearing_hat": "hat",
-    "wearing_earrings": "earrings",
-    "wearing_necklace": "necklace",
-    "wearing_necktie": "necktie",
-    "mouth_slightly_open": "mouth_open",
-    "5_o_clock_shadow": "stubble",
-}
-"""Other names that users type, each with the canonical one."""
 
 POSE = ("yaw", "pitch", "roll")
 ACCEPT_RATES = (0.1, 0.03, 0.01, 0.003, 0.001)
 """False-accept rates whose identity distances are stored with the weights."""
 _POSE_SCALE = 30.0  # degrees that one unit of the pose head stands for
+_MARGIN = 0.02  # share of the side by which a wide view may leave the picture
 
 
 @dataclass(frozen=True)
@@ -56,6 +38,7 @@ class PerceptionConfig:
     blocks at 1/2, 1/4, ... of it; ``hidden`` units follow the flattened last map. ``age_bins`` bins of one year start
     at 0. ``folded`` networks have their batch normalisation merged into the convolutions (for inference).
     ``template_scale`` and ``template_shift`` are those of the crop template of the photos that it was trained on.
+    Of pictures that show enough, ``wide`` reads its attributes in place of the network's own heads.
     """
 
     size: int = 64
@@ -69,27 +52,20 @@ class PerceptionConfig:
     folded: bool = False
     template_scale: float = 0.55
     template_shift: float = 0.2
+    wide: WideConfig | None = None
 
     def __post_init__(self) -> None:
-        for name in ("widths", "blocks", "attributes"):
+        for name in ("widths", "blocks"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        # Files of before the table of attributes say "male".
+        object.__setattr__(self, "attributes", tuple(canonical(name) for name in self.attributes))
+        unknown = [] if self.wide is None else [n for n in self.wide.attributes if n not in self.attributes]
+        if unknown:
+            raise ModelError(f"The wide view reads {unknown[0]!r}, which the network does not know.", "Leave it out.")
         if len(self.widths) != len(self.blocks) or not self.widths:
             raise ModelError(
                 f"widths {self.widths} and blocks {self.blocks} differ in length.", "Give one of each per stage."
             )
-
-
-def attribute_name(name: str, known: tuple[str, ...]) -> str:
-    """The canonical name behind ``name`` (any case, aliases resolved).
-
-    Raises:
-        DirectionError: not among ``known``.
-    """
-    canonical = name.strip().lower().replace("-", "_").replace(" ", "_")
-    canonical = ALIASES.get(canonical, canonical)
-    if canonical not in known:
-        raise DirectionError(f"Unknown attribute {name!r}.", f"Known: {', '.join(known)}.")
-    return canonical
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,11 +89,11 @@ class Perception(Mapping[str, Tensor]):
     logits: Tensor = field(repr=False)
 
     def __getitem__(self, name: str) -> Tensor:
-        name = attribute_name(name, tuple(self))
+        name = resolve(name, self)
         return self.probabilities[:, self.names.index(name)] if name in self.names else getattr(self, name)
 
     def __getattr__(self, name: str) -> Tensor:
-        if name.startswith("_") or ALIASES.get(name, name) not in self.__dict__.get("names", ()):
+        if name.startswith("_") or canonical(name) not in self.__dict__.get("names", ()):
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
         return self[name]
 
@@ -205,42 +181,43 @@ class PerceptionNetwork(nn.Module):
         self.register_buffer("accept_distances", torch.full([len(ACCEPT_RATES)], 0.6))
         self.register_buffer("feature_weights", torch.full([len(widths)], 1 / len(widths)))
         self.register_buffer("ages", torch.arange(config.age_bins, dtype=torch.float32))
+        self.wide = None if config.wide is None else WideView(config.wide)
+        self.wide_window: tuple[float, float] | None = None
 
     @property
     def units(self) -> dict[str, str]:
         """Unit of each score: "years", "degrees" or "probability"."""
-        pose = dict.fromkeys(POSE, "degrees")
-        return {"age": "years", **pose, **dict.fromkeys(self.config.attributes, "probability")}
+        pose = dict.fromkeys(POSE, DEGREES)
+        return {"age": YEARS, **pose, **dict.fromkeys(self.config.attributes, PROBABILITY)}
 
     def for_template(self, scale: float, shift: float) -> PerceptionNetwork:
         """This network (weights shared) for images cropped by another template: it looks at its own part of them."""
-        own = self.config
+        own, wide = self.config, self.config.wide
         view = copy.copy(self)
-        # An eye-to-mouth length is 0.27 of the side of a crop of scale 1, give or take 0.02 with the face.
-        view.window = (own.template_scale / scale, (own.template_shift - shift) * 0.27 / scale)
+        view.window = _window(own.template_scale, own.template_shift, scale, shift)
+        if wide is not None:
+            view.wide_window = _window(wide.template_scale, wide.template_shift, scale, shift)
         if (scale, shift) == (own.template_scale, own.template_shift):
             view.window = None
         return view
 
-    def _resample(self, x: Tensor) -> Tensor:
-        size = self.config.size
-        if self.window is not None:
-            share, down = self.window
-            outer = round(size / share)
-            x = F.interpolate(x, (outer, outer), mode="bilinear", antialias=True, align_corners=False)
-            left = round((outer - size) / 2)
-            top = round((outer - size) / 2 + down * outer)
-            # Negative padding crops; a window that leaves the image sees its border repeated.
-            return F.pad(x, [-left, left + size - outer, -top, top + size - outer], mode="replicate")
-        if tuple(x.shape[-2:]) != (size, size):
-            x = F.interpolate(x, (size, size), mode="bilinear", antialias=True, align_corners=False)
-        return x
+    @property
+    def template(self) -> tuple[float, float]:
+        """Scale and shift of the crop template of pictures that show all that the network reads."""
+        own = self.config if self.config.wide is None else self.config.wide
+        return own.template_scale, own.template_shift
+
+    def _sees_surroundings(self) -> bool:
+        if self.wide_window is None:
+            return False
+        share, down = self.wide_window
+        return share / 2 + abs(down) <= 0.5 + _MARGIN
 
     def maps(self, images: Tensor) -> tuple[Tensor, ...]:
         """Feature maps [N, C, h, w] of the stages, finest first; ``images`` [N,3,H,W] in [-1,1] are resampled."""
         if images.ndim != 4 or images.shape[1] != 3:
             raise ImageError(f"Images have shape {tuple(images.shape)}.", "Give [N, 3, H, W] with values in [-1, 1].")
-        x = self._resample(images.to(self.stem.weight.dtype))
+        x = _resample(images.to(self.stem.weight.dtype), self.config.size, self.window)
         x = F.relu(self.stem_norm(self.stem(x.contiguous(memory_format=torch.channels_last))))
         maps = []
         for stage in self.stages:
@@ -273,7 +250,7 @@ class PerceptionNetwork(nn.Module):
         features = self.maps(images)
         heads = {name: _at_least_float32(value) for name, value in self.heads(features[-1]).items()}
         yaw, pitch, roll = heads["pose"].unbind(dim=1)
-        logits = heads["attributes"] * self.slope + self.offset
+        logits = self._with_surroundings(images, heads["attributes"] * self.slope + self.offset)
         return Perception(
             age=heads["age"].softmax(dim=1) @ self.ages,
             yaw=yaw,
@@ -285,6 +262,15 @@ class PerceptionNetwork(nn.Module):
             features=features,
             logits=logits,
         )
+
+    def _with_surroundings(self, images: Tensor, logits: Tensor) -> Tensor:
+        """``logits`` [N,K] with what the wide view reads, where ``images`` show enough for it."""
+        if self.wide is None or not self._sees_surroundings():
+            return logits
+        x = _resample(images.to(self.stem.weight.dtype), self.wide.config.size, self.wide_window)
+        columns = [self.config.attributes.index(name) for name in self.wide.config.attributes]
+        index = torch.tensor(columns, device=logits.device)
+        return logits.index_copy(1, index, _at_least_float32(self.wide.log_odds(x)).to(logits.dtype))
 
     def _perception(self, value: Perception | Tensor) -> Perception:
         return value if isinstance(value, Perception) else self.perceive(value)
@@ -327,12 +313,42 @@ class PerceptionNetwork(nn.Module):
         return total
 
 
+def _window(own_scale: float, own_shift: float, scale: float, shift: float) -> tuple[float, float]:
+    """Where the crop of the own template lies in one of another template: its share of the side, and how far its centre
+    lies below the other's, as a share of the side."""
+    # An eye-to-mouth length is 0.27 of the side of a crop of scale 1, give or take 0.02 with the face.
+    return own_scale / scale, (own_shift - shift) * 0.27 / scale
+
+
+def _resample(x: Tensor, size: int, window: tuple[float, float] | None) -> Tensor:
+    """The ``window`` (None: all) of images [N,3,H,W] at ``size`` pixels; beyond the image its border is repeated."""
+    if window is not None and window != (1.0, 0.0):
+        share, down = window
+        outer = round(size / share)
+        x = F.interpolate(x, (outer, outer), mode="bilinear", antialias=True, align_corners=False)
+        left = round((outer - size) / 2)
+        top = round((outer - size) / 2 + down * outer)
+        # Negative padding crops.
+        return F.pad(x, [-left, left + size - outer, -top, top + size - outer], mode="replicate")
+    if tuple(x.shape[-2:]) != (size, size):
+        x = F.interpolate(x, (size, size), mode="bilinear", antialias=True, align_corners=False)
+    return x
+
+
 def _at_least_float32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _unit(x: Tensor) -> Tensor:
     return x * (x.square().sum(dim=1, keepdim=True) + 1e-10).rsqrt()
+
+
+def extend(network: PerceptionNetwork, view: WideView) -> PerceptionNetwork:
+    """A copy of ``network`` that reads the attributes of ``view`` through it; ``network`` has none yet or loses it."""
+    result = PerceptionNetwork(replace(network.config, wide=view.config))
+    own = {name: value for name, value in network.state_dict().items() if not name.startswith("wide.")}
+    result.load_state_dict(own | {f"wide.{name}": value for name, value in view.state_dict().items()})
+    return result.eval().requires_grad_(False)
 
 
 def fold(network: PerceptionNetwork, attributes: tuple[str, ...] | None = None) -> PerceptionNetwork:

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from latentedit.cuda_ops import bias_act, filter2d, setup_filter
 from latentedit.errors import ModelError
-from latentedit.networks.generator import Generator
 from latentedit.networks.mapping import MappingNetwork
-from latentedit.networks.synthesis import NoiseMode, SynthesisNetwork
+from latentedit.networks.protocols import NoiseMode, StyleGenerator, StyleSynthesis
 
 FUSED_FROM = 128
 """From this resolution on, upsampling and convolution are one transposed convolution."""
@@ -168,12 +167,14 @@ class ToRGB(nn.Module):
         return F.conv2d(x, self.weight * self.weight_gain, self.bias)
 
 
-class StyleGAN1Synthesis(SynthesisNetwork):
-    """Render ``ws`` [N, L, w_dim] to images [N, img_channels, R, R]; arguments as `SynthesisNetwork`."""
+class StyleGAN1Synthesis(StyleSynthesis):
+    """Render ``ws`` [N, L, w_dim] to images [N, img_channels, R, R] in about [-1, 1], in float32 throughout."""
+
+    blur: Tensor
 
     def __init__(self, config: StyleGAN1Config) -> None:
-        nn.Module.__init__(self)
-        self.config = config  # type: ignore[assignment]
+        super().__init__()
+        self.config = config
         self.resolution = config.resolution
         self.num_ws = config.num_ws
         self.w_dim = config.w_dim
@@ -195,20 +196,34 @@ class StyleGAN1Synthesis(SynthesisNetwork):
         """Resolution that each of the ``num_ws`` style layers works at."""
         return tuple(r for r, _ in self.noise_shapes.values())
 
-    def _render(self, ws: Tensor, noise_mode: NoiseMode, noise: Mapping[str, Tensor]) -> Tensor:
+    def forward(
+        self,
+        ws: Tensor,
+        *,
+        noise_mode: NoiseMode = "const",
+        noise: Mapping[str, Tensor] | None = None,
+        resolution: int | None = None,
+        dtype: torch.dtype | None = None,
+        force_fp32: bool = False,
+    ) -> Tensor:
+        """Render latents; see `StyleSynthesis.forward`. No layer is reduced, so ``dtype`` changes nothing."""
+        self.check(ws, noise_mode, noise, resolution)
         ws = ws.to(torch.float32)
-        maps = self._noise_maps(ws, noise_mode, noise)
-        x = self.b4.const.expand(ws.shape[0], -1, -1, -1)  # type: ignore[union-attr]
+        maps = self.noise_maps(ws, noise_mode, noise)
+        x = self.get_parameter("b4.const").expand(ws.shape[0], -1, -1, -1)
         for i, name in enumerate(self.noise_shapes):
             x = self.get_submodule(name)(x, ws[:, i], self.blur, maps[i])
-        return self.torgb(x)
+        return self.shrunk(self.torgb(x), resolution)
 
 
-class StyleGAN1Generator(Generator):
-    """StyleGAN 1 with the face of `Generator`: same calls, same shapes, ``c_dim`` 0."""
+class StyleGAN1Generator(StyleGenerator):
+    """StyleGAN 1: same calls, same shapes as every family, ``c_dim`` 0."""
+
+    config: StyleGAN1Config
+    synthesis: StyleGAN1Synthesis
 
     def __init__(self, config: StyleGAN1Config) -> None:
-        nn.Module.__init__(self)
-        self.config = config  # type: ignore[assignment]
+        super().__init__()
+        self.config = config
         self.mapping = StyleGAN1Mapping(config)
-        self.synthesis = StyleGAN1Synthesis(config)
+        self.synthesis = StyleGAN1Synthesis(config)  # pyright: ignore[reportIncompatibleVariableOverride]

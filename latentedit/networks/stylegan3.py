@@ -6,7 +6,7 @@ square: a signal sampled ``s`` times per unit can hold frequencies up to ``s / 2
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +17,11 @@ from torch import Tensor, nn
 from latentedit.cuda_ops import filtered_lrelu
 from latentedit.cuda_ops.activation_reference import default_gain
 from latentedit.cuda_ops.modulation import demodulation, energy
-from latentedit.errors import LatentError, ModelError
-from latentedit.networks.generator import Generator
+from latentedit.errors import ModelError
 from latentedit.networks.layers import FullyConnectedLayer
 from latentedit.networks.lowpass import design_lowpass
 from latentedit.networks.mapping import MappingNetwork
-from latentedit.networks.synthesis import NoiseMode, downsampled
+from latentedit.networks.protocols import NoiseMode, StyleGenerator, StyleSynthesis
 
 
 @dataclass(frozen=True)
@@ -189,10 +188,7 @@ class AliasFreeLayer(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """``x`` [N,I,h,h], ``w`` [N,w_dim] -> [N,O,h',h']."""
-        styles = self.affine(w)
-        if self.is_image:
-            styles = styles * self.weight[0].numel() ** -0.5
-        x = self._modulated(x, styles)
+        x = self._modulated(x, self.affine(w))
         gain, slope = (1.0, 1.0) if self.is_image else (default_gain("lrelu"), 0.2)
         return filtered_lrelu(
             x, self.up_filter, self.down_filter, self.bias, up=self.up, down=self.down,
@@ -201,15 +197,17 @@ class AliasFreeLayer(nn.Module):
 
     def _modulated(self, x: Tensor, styles: Tensor) -> Tensor:
         """Modulated convolution with full padding; the input's running magnitude is divided out (section 3.2)."""
-        weight, scale = self.weight, self.magnitude_ema.rsqrt()
-        if not self.is_image:
-            weight = weight * weight.square().mean(dim=(1, 2, 3), keepdim=True).rsqrt()
-            styles = styles * styles.square().mean(dim=1, keepdim=True).rsqrt()
+        scale = self.magnitude_ema.rsqrt()
+        if self.is_image:
+            styles = styles * self.weight[0].numel() ** -0.5 * scale
+            return F.conv2d(x * styles[:, :, None, None], self.weight, padding=self.weight.shape[-1] - 1)
+        weight = self.weight * self.weight.square().mean(dim=(1, 2, 3), keepdim=True).rsqrt()
+        styles = styles * styles.square().mean(dim=1, keepdim=True).rsqrt()
         x = F.conv2d(x * (styles * scale)[:, :, None, None], weight, padding=weight.shape[-1] - 1)
-        return x if self.is_image else x * demodulation(styles, energy(weight))[:, :, None, None]
+        return x * demodulation(styles, energy(weight))[:, :, None, None]
 
 
-class StyleGAN3Synthesis(nn.Module):
+class StyleGAN3Synthesis(StyleSynthesis):
     """Render ``ws`` [N, L, w_dim] to images [N, img_channels, R, R] in about [-1, 1]; there is no noise."""
 
     def __init__(self, config: StyleGAN3Config) -> None:
@@ -241,6 +239,12 @@ class StyleGAN3Synthesis(nn.Module):
         cutoffs = [self.config.first_cutoff, *(plan.cutoff for plan in self.config.plans())]
         return tuple(int(2 ** round(np.log2(2 * cutoff))) for cutoff in cutoffs)
 
+    def refinable_weights(self) -> dict[str, int]:
+        """Names of the layers' weights [O,I,k,k] and pixels a side of what they read, margins included."""
+        plans = self.config.plans()
+        sides = [plan.size for plan in (plans[0], *plans[:-1])]
+        return {f"{name}.weight": side for name, side in zip(self.layer_names, sides, strict=True)}
+
     def move(self, *, translate: tuple[float, float] = (0.0, 0.0), angle: float = 0.0) -> None:
         """Turn the picture by ``angle`` degrees, then move it by ``translate`` (x right, y down, 1 = the image's side).
 
@@ -251,6 +255,11 @@ class StyleGAN3Synthesis(nn.Module):
         motion = np.array([[cos, sin, translate[0]], [-sin, cos, translate[1]], [0.0, 0.0, 1.0]])
         self.input.transform.copy_(torch.from_numpy(np.linalg.inv(motion)))
 
+    def style_weights(self) -> Iterator[tuple[int, Tensor]]:
+        """As the base's, for the layers behind the Fourier input."""
+        for row, name in enumerate(self.layer_names[:-1], start=1):
+            yield row, self.get_parameter(f"{name}.affine.weight").detach()
+
     def forward(
         self,
         ws: Tensor,
@@ -258,36 +267,33 @@ class StyleGAN3Synthesis(nn.Module):
         noise_mode: NoiseMode = "const",
         noise: Mapping[str, Tensor] | None = None,
         resolution: int | None = None,
+        dtype: torch.dtype | None = None,
+        force_fp32: bool = False,
     ) -> Tensor:
-        """Render latents; ``noise_mode`` is accepted for the common face and changes nothing; ``resolution`` as in
-        `SynthesisNetwork`.
+        """Render latents; see `StyleSynthesis.forward`.
 
-        Raises:
-            LatentError: ``ws`` of a wrong shape, an unknown noise mode, or noise maps, of which there are none.
+        ``noise_mode`` and ``dtype`` are accepted for the common face and change nothing: there is no noise, and no
+        layer is reduced.
         """
-        if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, self.w_dim):
-            raise LatentError(
-                f"ws has shape {tuple(ws.shape)}.", f"This generator takes ws [N, {self.num_ws}, {self.w_dim}]."
-            )
-        if noise_mode not in ("const", "random", "none"):
-            raise LatentError(f"noise_mode {noise_mode!r} is unknown.", "Choose 'const', 'random' or 'none'.")
-        if noise:
-            raise LatentError(f"Noise buffers {sorted(noise)} do not exist.", "StyleGAN3 has no noise.")
+        self.check(ws, noise_mode, noise, resolution)
         styles = ws.to(torch.float32).unbind(dim=1)
         x = self.input(styles[0])
         for name, w in zip(self.layer_names, styles[1:], strict=True):
             x = self.get_submodule(name)(x, w)
-        return downsampled(x * self.config.output_scale, resolution)
+        return self.shrunk(x * self.config.output_scale, resolution)
 
 
-class StyleGAN3Generator(Generator):
-    """StyleGAN3 with the face of `Generator`: same calls, same shapes."""
+class StyleGAN3Generator(StyleGenerator):
+    """StyleGAN3: same calls, same shapes as every family, no noise."""
+
+    config: StyleGAN3Config
+    synthesis: StyleGAN3Synthesis
 
     def __init__(self, config: StyleGAN3Config) -> None:
-        nn.Module.__init__(self)
-        self.config = config  # type: ignore[assignment]
+        super().__init__()
+        self.config = config
         self.mapping = MappingNetwork(
             config.z_dim, config.c_dim, config.w_dim, config.num_ws,
             num_layers=config.mapping_layers, lr_multiplier=config.mapping_lr_multiplier,
         )  # fmt: skip
-        self.synthesis = StyleGAN3Synthesis(config)  # type: ignore[assignment]
+        self.synthesis = StyleGAN3Synthesis(config)  # pyright: ignore[reportIncompatibleVariableOverride]

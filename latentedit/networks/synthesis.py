@@ -5,39 +5,18 @@ Legend: ``N`` images, ``L`` style layers, ``r`` the resolution of a block, ``R``
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Iterator, Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentedit.cuda_ops import bias_act, setup_filter, upsample2d
 from latentedit.cuda_ops.activation_reference import default_gain
 from latentedit.cuda_ops.fused import Chain, chained_conv, products_pay
 from latentedit.cuda_ops.image_branch import to_image, upsample_add
-from latentedit.errors import LatentError
 from latentedit.networks.config import GeneratorConfig
 from latentedit.networks.layers import Conv2dLayer, FullyConnectedLayer, modulated_conv2d
-
-NoiseMode = Literal["const", "random", "none"]
-
-
-def downsampled(image: Tensor, resolution: int | None) -> Tensor:
-    """``image`` [N,C,R,R] averaged over cells to ``resolution`` px; None leaves it as it is.
-
-    Raises:
-        LatentError: ``resolution`` does not divide R.
-    """
-    side = image.shape[-1]
-    if resolution is None or resolution == side:
-        return image
-    if not 0 < resolution < side or side % resolution:
-        raise LatentError(
-            f"resolution {resolution} does not divide the generator's {side} px.",
-            f"Choose {side // 2}, {side // 4}, ..., or None for the whole picture.",
-        )
-    return F.avg_pool2d(image, side // resolution)
+from latentedit.networks.protocols import NoiseMode, StyleSynthesis
 
 
 class SynthesisLayer(nn.Module):
@@ -139,7 +118,7 @@ class SynthesisBlock(nn.Module):
         out_channels = config.channels(resolution)
         self.resolution = resolution
         self.architecture = config.architecture
-        self.dtype = getattr(torch, config.reduced_dtype) if config.is_reduced(resolution) else torch.float32
+        self.reduced = config.is_reduced(resolution)
         self.register_buffer("resample_filter", setup_filter(config.resample_taps))
         self.num_conv = 1 if in_channels == 0 else 2
         if in_channels == 0:
@@ -154,20 +133,28 @@ class SynthesisBlock(nn.Module):
             self.skip = Conv2dLayer(in_channels, out_channels, 1, bias=False, up=2, resample_taps=config.resample_taps)
 
     def forward(
-        self, x: Tensor | None, image: Tensor | None, ws: Tensor, noise: list[Tensor | None]
+        self,
+        x: Tensor | None,
+        image: Tensor | None,
+        ws: Tensor,
+        noise: list[Tensor | None],
+        dtype: torch.dtype = torch.float32,
     ) -> tuple[Tensor, Tensor | None]:
-        """Advance activations ``x`` and the image by one resolution; ``ws`` [N,>=num_conv,w_dim], styles in order."""
+        """Advance activations ``x`` and the image by one resolution, computing in ``dtype``.
+
+        ``ws`` [N,>=num_conv,w_dim] holds the styles in order.
+        """
         styles = iter(ws.unbind(dim=1))
         if x is None:
-            x = self.const.to(self.dtype).unsqueeze(0).expand(ws.shape[0], -1, -1, -1)
+            x = self.const.to(dtype).unsqueeze(0).expand(ws.shape[0], -1, -1, -1)
             x = self.conv1(x.contiguous(memory_format=torch.channels_last), next(styles), noise[0])
         elif self.architecture == "resnet":
-            x = x.to(self.dtype)
+            x = x.to(dtype)
             shortcut = self.skip(x, gain=0.5**0.5)
             x = self.conv0(x, next(styles), noise[0])
             x = shortcut + self.conv1(x, next(styles), noise[1], gain=0.5**0.5)
         else:
-            x = self.conv0(x.to(self.dtype), next(styles), noise[0])
+            x = self.conv0(x.to(dtype), next(styles), noise[0])
             x = self.conv1(x, next(styles), noise[1])
         assert x is not None
         return x, self._image(x, image, next(styles, None))
@@ -180,6 +167,7 @@ class SynthesisBlock(nn.Module):
         w: Tensor,
         noise: list[Tensor | None],
         following: Tensor | None,
+        dtype: torch.dtype,
     ) -> tuple[Chain, Tensor | None]:
         """`forward` with frozen weights; each layer leaves behind the modulation of the next.
 
@@ -188,10 +176,10 @@ class SynthesisBlock(nn.Module):
         """
         keep = torch.is_grad_enabled()
         if chain is None:
-            x = self.const.to(self.dtype).unsqueeze(0).expand(len(w), -1, -1, -1)
+            x = self.const.to(dtype).unsqueeze(0).expand(len(w), -1, -1, -1)
             chain = Chain(x.contiguous(memory_format=torch.channels_last))
         else:
-            chain = Chain(chain.x.to(self.dtype), chain.product)
+            chain = Chain(chain.x.to(dtype), chain.product)
             chain = self.conv0.chained(chain, styles[0], noise[0], following=styles[1], keep=keep)
         keep = keep or self.has_torgb
         chain = self.conv1.chained(chain, styles[-1], noise[-1], following=following, keep=keep)
@@ -206,7 +194,7 @@ class SynthesisBlock(nn.Module):
         return None if image is None else upsample2d(image, self.resample_filter)
 
 
-class SynthesisNetwork(nn.Module):
+class SynthesisNetwork(StyleSynthesis):
     """Render ``ws`` [N, num_ws, w_dim] to images [N, img_channels, R, R] in about [-1, 1].
 
     In evaluation mode prepared forms of the weights are kept between calls. They follow changes of the weights, except
@@ -237,6 +225,14 @@ class SynthesisNetwork(nn.Module):
         convolutions = [r for r, _ in self.noise_shapes.values()]
         return (*convolutions, self.resolution)
 
+    def side_weights(self) -> Iterator[tuple[int, Tensor]]:
+        """ToRGB shares the row of the layer after it."""
+        row = 0
+        for block in self._blocks():
+            row += block.num_conv
+            if block.has_torgb:
+                yield row, block.torgb.affine.weight.detach()
+
     def forward(
         self,
         ws: Tensor,
@@ -244,83 +240,56 @@ class SynthesisNetwork(nn.Module):
         noise_mode: NoiseMode = "const",
         noise: Mapping[str, Tensor] | None = None,
         resolution: int | None = None,
+        dtype: torch.dtype | None = None,
+        force_fp32: bool = False,
     ) -> Tensor:
-        """Render latents.
-
-        Args:
-            ws: [N, num_ws, w_dim].
-            noise_mode: ``"const"`` uses the stored noise, ``"random"`` draws afresh, ``"none"`` adds none.
-            noise: replaces stored buffers by name; each broadcastable to [N,1,r,r], so every row may have its own.
-            resolution: pixels along a side of a smaller picture; it costs less where the network has a head for it,
-                and is the whole picture, averaged down, elsewhere.
-
-        Raises:
-            LatentError: ``ws`` of a wrong shape, an unknown noise mode or name, or a resolution that does not divide
-                the network's.
-        """
-        self._check(ws, noise_mode, noise)
-        return downsampled(self._render(ws, noise_mode, noise or {}), resolution)
-
-    def _render(self, ws: Tensor, noise_mode: NoiseMode, noise: Mapping[str, Tensor]) -> Tensor:
-        maps = self._noise_maps(ws, noise_mode, noise)
+        """Render latents; see `StyleSynthesis.forward`."""
+        self.check(ws, noise_mode, noise, resolution)
+        maps = self.noise_maps(ws, noise_mode, noise)
+        reduced = self._reduced_dtype(ws.device, torch.float32 if force_fp32 else dtype)
         if products_pay(ws) and self._is_chain():
-            return self._chained(ws.to(torch.float32), maps)
+            return self.shrunk(self._chained(ws.to(torch.float32), maps, reduced), resolution)
         x = image = None
         first = 0
-        for r in self.config.resolutions:
-            block = getattr(self, f"b{r}")
+        for block in self._blocks():
             taken = block.num_conv + block.has_torgb
             styles = ws[:, first : first + taken].to(torch.float32)
-            x, image = block(x, image, styles, maps[first : first + block.num_conv])
+            own = maps[first : first + block.num_conv]
+            x, image = block(x, image, styles, own, reduced if block.reduced else torch.float32)
             first += block.num_conv
         assert image is not None
-        return image
+        return self.shrunk(image, resolution)
+
+    def _reduced_dtype(self, device: torch.device, asked: torch.dtype | None) -> torch.dtype:
+        """What reduced layers compute in. Half precision on a CPU is emulated, ten times slower and less exact."""
+        if asked is not None:
+            return asked
+        return torch.float32 if device.type == "cpu" else getattr(torch, self.config.reduced_dtype)
 
     def _is_chain(self) -> bool:
         """Whether layer follows layer, with frozen weights."""
         frozen = all(self._layer(name).is_frozen() for name in self.noise_shapes)
         return frozen and self.config.architecture != "resnet"
 
-    def _chained(self, ws: Tensor, maps: list[Tensor | None]) -> Tensor:
+    def _chained(self, ws: Tensor, maps: list[Tensor | None], reduced: torch.dtype) -> Tensor:
         layers = [self._layer(name) for name in self.noise_shapes]
         styles = [layer.affine(w) for layer, w in zip(layers, ws.unbind(dim=1), strict=False)]
-        blocks = [getattr(self, f"b{r}") for r in self.config.resolutions]
+        blocks = self._blocks()
+        dtypes = [reduced if block.reduced else torch.float32 for block in blocks]
         chain: Chain | None = None
         image: Tensor | None = None
         first = 0
-        for block, after in zip(blocks, [*blocks[1:], None], strict=True):
+        for block, dtype, after in zip(blocks, dtypes, [*dtypes[1:], None], strict=True):
             last = first + block.num_conv
-            following = styles[last] if after is not None and after.dtype == block.dtype else None
-            chain, image = block.chained(chain, image, styles[first:last], ws[:, last], maps[first:last], following)
+            own = styles[first:last], ws[:, last], maps[first:last]
+            following = styles[last] if after == dtype else None
+            chain, image = block.chained(chain, image, *own, following, dtype)
             first = last
         assert image is not None
         return image
 
+    def _blocks(self) -> list[SynthesisBlock]:
+        return [getattr(self, f"b{r}") for r in self.config.resolutions]
+
     def _layer(self, name: str) -> SynthesisLayer:
         return self.get_submodule(name)  # type: ignore[return-value]
-
-    def _check(self, ws: Tensor, noise_mode: str, noise: Mapping[str, Tensor] | None) -> None:
-        if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, self.w_dim):
-            raise LatentError(
-                f"ws has shape {tuple(ws.shape)}.", f"This generator takes ws [N, {self.num_ws}, {self.w_dim}]."
-            )
-        if noise_mode not in ("const", "random", "none"):
-            raise LatentError(f"noise_mode {noise_mode!r} is unknown.", "Choose 'const', 'random' or 'none'.")
-        unknown = set(noise or {}) - set(self.noise_shapes)
-        if unknown:
-            raise LatentError(
-                f"Noise buffers {sorted(unknown)} do not exist.", f"This generator has {list(self.noise_shapes)}."
-            )
-
-    def _noise_maps(self, ws: Tensor, noise_mode: str, noise: Mapping[str, Tensor]) -> list[Tensor | None]:
-        maps: list[Tensor | None] = []
-        for name, (height, width) in self.noise_shapes.items():
-            if name in noise:
-                maps.append(noise[name].to(device=ws.device, dtype=torch.float32))
-            elif noise_mode == "const":
-                maps.append(self._layer(name).noise_const)
-            elif noise_mode == "random":
-                maps.append(torch.randn(ws.shape[0], 1, height, width, device=ws.device))
-            else:
-                maps.append(None)
-        return maps

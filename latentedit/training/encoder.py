@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from latentedit.networks import Encoder, Generator
-from latentedit.training.autoencoder import gradient_error
-from latentedit.training.data import FaceCrops
+from latentedit.training.data.crops import FaceCrops
+from latentedit.training.generator.autoencoder import gradient_error
 from latentedit.training.state import load_state, save_state, update_average
 
 Perceive = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]

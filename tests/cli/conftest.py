@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from latentedit.cli import main
+from latentedit.codes import Code
 from latentedit.directions import Calibration, Direction
 from latentedit.faces import CropTemplate, align
 from latentedit.images import to_pil
@@ -58,7 +59,7 @@ def make_face(tiny_folder: Path) -> Callable[..., Path]:
         aligned = align(photo, points, model.template, 16)
         image = to_pil(model.generator.synthesis(ws))[0]
         inversion = Inversion(
-            ws=ws, noise={}, image=image, target=aligned.crop, metrics={"mse": 0.1}, fingerprint=model.fingerprint,
+            code=Code(ws), image=image, target=aligned.crop, metrics={"mse": 0.1}, fingerprint=model.fingerprint,
             model="tiny", settings={}, aligned=aligned, photo=PhotoReference.of_image(photo),
         )  # fmt: skip
         inversion.save(path)

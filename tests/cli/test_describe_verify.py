@@ -13,7 +13,8 @@ from PIL import Image
 
 from latentedit.cli import main
 from latentedit.cli._perceive import find_faces, perceive
-from latentedit.models import Model, embedded_folder, load_network, save_model
+from latentedit.directions import Direction
+from latentedit.models import Model, embedded_folder, load_model, load_network, save_model
 from latentedit.networks import Generator, GeneratorConfig, PerceptionConfig, PerceptionNetwork
 
 PHOTOS = Path(str(resources.files("latentedit.assets"))) / "photos"
@@ -53,7 +54,24 @@ def test_describe_prints_what_is_seen(model: str) -> None:
     assert lines[1] == "age         40 years"
     assert lines[2].startswith("pose        yaw ")
     assert lines[2].endswith(" degrees")
-    assert lines[3:] == ["smile       95 %", "male        50 %", "hat         5 %", "also        bangs 88 %"]
+    assert lines[3:] == ["smile       95 %", "gender      50 %", "hat         5 %", "also        bangs 88 %"]
+
+
+def test_describe_names_what_edit_takes_and_marks_the_rest(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LATENTEDIT_HOME", str(tmp_path))
+    owner = load_model(model)
+    for name in ("age", "smile", "gender"):
+        Direction(name, torch.ones(16), fingerprint=owner.fingerprint).save(owner.user_directions / name)
+    lines = [line.strip() for line in run("describe", A, "--model", model).stdout.splitlines()]
+    assert lines[1] == "age         40 years"
+    assert lines[2].startswith("pose        yaw* ")
+    assert lines[3:6] == ["smile       95 %", "gender      50 %", "hat*        5 %"]
+    assert lines[6] == "also        bangs* 88 %"
+    assert lines[7] == "* not to be edited: tiny has no direction for it"
+    found = json.loads(run("describe", A, "--json", "--model", model).stdout)
+    assert found["editable"] == ["age", "smile", "gender"]
 
 
 def test_describe_prints_json_of_every_face(model: str) -> None:

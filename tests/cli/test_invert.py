@@ -164,15 +164,15 @@ def test_bad_usage_exits_with_2(model, crops, tmp_path):
 def test_an_interrupted_run_keeps_earlier_results_whole(model, crops, tmp_path, monkeypatch):
     import latentedit.inversion.api as api
 
-    solve, calls = api.solve, []
+    measure, calls = api.measure, []
 
     def interrupted(*arguments: object, **options: object):
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return solve(*arguments, **options)
+        return measure(*arguments, **options)
 
-    monkeypatch.setattr(api, "solve", interrupted)
+    monkeypatch.setattr(api, "measure", interrupted)
     arguments = (crops[0], "--aligned", "--method", "encoder", "--model", model.path, "-o", tmp_path)
     assert _run(*arguments).exit_code == 0
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}

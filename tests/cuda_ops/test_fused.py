@@ -137,9 +137,9 @@ def test_network_of_chained_layers(
 
     def render() -> list[Tensor]:
         with torch.no_grad():
-            image = network(ws)
+            image = network(ws, dtype=torch.float16)
         leaf = ws.clone().requires_grad_()
-        return [image, torch.autograd.grad(network(leaf).square().sum(), leaf)[0]]
+        return [image, torch.autograd.grad(network(leaf, dtype=torch.float16).square().sum(), leaf)[0]]
 
     plain = render()
     calls: list[bool] = []

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from latentedit.codes import Code
 from latentedit.directions import Calibration, Direction
 from latentedit.faces import CropTemplate, align
 from latentedit.images import to_pil
@@ -74,9 +75,9 @@ def generator() -> Generator:
     torch.manual_seed(3)
     config = GeneratorConfig(resolution=32, z_dim=16, w_dim=16, mapping_layers=2, channel_base=256, channel_max=16)
     network = Generator(config).eval().requires_grad_(False)
+    for name in network.synthesis.noise_shapes:
+        network.synthesis.noise_gain(name).fill_(0.1)
     for module in network.synthesis.modules():
-        if hasattr(module, "noise_strength"):
-            module.noise_strength.fill_(0.1)
         if type(module).__name__ == "ToRGBLayer":
             module.weight.mul_(0.25)
     return network
@@ -155,7 +156,7 @@ def inversion_of(
     image = to_pil(model.generator.synthesis(ws, noise=noise))[0]
     aligned = align(photo, landmarks_at(*where), CropTemplate(), model.resolution)
     return Inversion(
-        ws=ws, noise=noise, image=image, target=aligned.crop, metrics={}, fingerprint=model.fingerprint, model="tiny",
+        code=Code(ws, noise), image=image, target=aligned.crop, metrics={}, fingerprint=model.fingerprint, model="tiny",
         settings={}, aligned=aligned, photo=PhotoReference.of_image(photo),
     )  # fmt: skip
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentedit.editing.broyden import Goal, approach, even
+from latentedit.editing.broyden import Goal, approach
 
 
 def goal_of(base: Tensor, targets: Tensor, slopes: Tensor, limit: float = 10.0) -> Goal:
@@ -92,12 +92,3 @@ def test_attributes_that_are_the_same_share_the_work() -> None:
     base = torch.zeros(1, 2).double()
     at, _ = approach(measure, goal_of(base, torch.ones(1, 2).double(), torch.ones(1, 2).double()))
     assert float(at.sum()) == pytest.approx(1.0, abs=0.15)
-
-
-def test_even_scale_is_log_odds_for_probabilities_only() -> None:
-    scores = torch.tensor([0.2, 0.5, 0.8])
-    expected = torch.tensor([-1.3863, 0.0, 1.3863]).double()
-    assert torch.allclose(even(scores, "probability"), expected, atol=1e-3)
-    assert torch.equal(even(scores, "years"), scores.double())
-    assert torch.isfinite(even(torch.tensor([0.0, 1.0]), "probability")).all()
-    assert even(torch.tensor([1.0]), "probability") == even(torch.tensor([0.995]), "probability")

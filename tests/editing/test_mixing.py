@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from latentedit.editing import edit, mix
-from latentedit.editing.subject import blend_deltas, blend_noise
 from latentedit.errors import LatentError, LayerError
 from latentedit.inversion import Inversion
 from latentedit.models import Model
@@ -81,23 +80,3 @@ def test_errors(model: Model, ws: Tensor) -> None:
         mix(ws[:1], ws[1:2], layers="fine", model=model)
     with pytest.raises(LatentError, match="strength=nan is no finite number"):
         mix(ws[:1], ws[1:2], strength=float("nan"), model=model)
-
-
-def test_blended_noise_keeps_its_strength() -> None:
-    a, b = ({"x": torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(i))} for i in (0, 1))
-    half = blend_noise(a, b, {"x": 0.5})["x"]
-    assert float(half.std()) == pytest.approx(1, abs=0.05)
-    assert torch.equal(blend_noise(a, b, {})["x"], a["x"])
-    assert torch.equal(blend_noise(a, b, {"x": 1.0})["x"], b["x"])
-
-
-def test_blended_weight_changes_are_the_weighted_sum() -> None:
-    def delta(seed: int) -> dict:
-        stream = torch.Generator().manual_seed(seed)
-        return {"w": (torch.randn(5, 2, generator=stream), torch.randn(2, 7, generator=stream))}
-
-    a, b = delta(0), delta(1)
-    left, right = blend_deltas(a, b, 0.3)["w"]
-    torch.testing.assert_close(left @ right, 0.7 * a["w"][0] @ a["w"][1] + 0.3 * b["w"][0] @ b["w"][1])
-    left, right = blend_deltas({}, b, 0.3)["w"]
-    torch.testing.assert_close(left @ right, 0.3 * b["w"][0] @ b["w"][1])

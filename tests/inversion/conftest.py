@@ -1,55 +1,18 @@
-"""Tiny random models: the mathematics of an inversion does not need a good one."""
+"""Tiny random models, and targets that they can reach."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from tiny import W_DIM, landmarks_in, make_model
 
-from latentedit.faces import CropTemplate
+from latentedit.faces import align
+from latentedit.images import to_pil
 from latentedit.models import Model
-from latentedit.networks import Encoder, EncoderConfig, Generator, GeneratorConfig
-from latentedit.networks.perception import PerceptionConfig, PerceptionNetwork
-
-RESOLUTION = 16
-W_DIM = 12
-
-
-def make_generator(seed: int = 0, resolution: int = RESOLUTION) -> Generator:
-    torch.manual_seed(seed)
-    config = GeneratorConfig(
-        resolution=resolution, z_dim=W_DIM, w_dim=W_DIM, mapping_layers=2, channel_base=256, channel_max=16
-    )
-    generator = Generator(config).eval().requires_grad_(False)
-    for name, parameter in generator.named_parameters():
-        if name.endswith("noise_strength"):
-            parameter.fill_(0.1)
-        if "torgb.weight" in name:
-            parameter.mul_(0.3)
-    generator.mapping.w_avg.copy_(generator.mapping(torch.randn(200, W_DIM))[:, 0].mean(dim=0))
-    return generator
-
-
-def make_model(seed: int = 0, *, encoder: bool = True, resolution: int = RESOLUTION) -> Model:
-    generator = make_generator(seed, resolution)
-    levels = resolution.bit_length() - 2
-    network = None
-    if encoder:
-        config = EncoderConfig(resolution, generator.num_ws, W_DIM, channels=(8,) * levels, offsets=True)
-        network = Encoder(config).eval().requires_grad_(False)
-        network.w_avg.copy_(generator.mapping.w_avg)
-        network.base.weight.mul_(0.1)
-    perception = PerceptionNetwork(
-        PerceptionConfig(size=16, widths=(8, 12), blocks=(1, 1), hidden=16, identity_dim=8, attributes=("smile",))
-    )
-    return Model(
-        name="tiny",
-        generator=generator,
-        encoder=network,
-        perception=perception.eval().requires_grad_(False),
-        template=CropTemplate(0.7, 0.1),
-    )
 
 
 @pytest.fixture(scope="session")
@@ -70,3 +33,27 @@ def targets(model: Model) -> torch.Tensor:
     ws = model.generator.mapping(torch.randn(8, W_DIM))
     noise = {name: torch.randn(8, 1, *shape) for name, shape in model.generator.synthesis.noise_shapes.items()}
     return model.generator.synthesis(ws, noise=noise).clamp(-1, 1)
+
+
+@pytest.fixture(scope="session")
+def crops(targets):
+    return to_pil(targets)
+
+
+@pytest.fixture(scope="session")
+def wide_photo():
+    stream = np.random.RandomState(0)
+    small = Image.fromarray(stream.randint(0, 255, (9, 12, 3)).astype(np.uint8))
+    return small.resize((120, 90), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def two_faces(monkeypatch):
+    """A detector that finds two faces in every photo; detection itself is tested elsewhere."""
+    import latentedit.faces
+
+    def align_photo(image, template, size, *, face=1, detector="auto"):
+        found = [align(image, landmarks_in(10 + 50 * i, 20, 40), template, size) for i in range(2)]
+        return found if face == "all" else found[face - 1]
+
+    monkeypatch.setattr(latentedit.faces, "align_photo", align_photo)

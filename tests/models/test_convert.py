@@ -139,7 +139,7 @@ def inversion(tmp_path: Path) -> tuple[Path, torch.Tensor]:
 
 @pytest.mark.parametrize("suffix", [".npz", ".npy", ".pt"])
 def test_inversions_in_the_shapes_of_others_return_as_they_were(suffix: str, inversion, tmp_path: Path) -> None:
-    from latentedit.inversion.storage import load_latents
+    from latentedit.inversion import load_latents
 
     path, ws = inversion
     assert is_exchangeable(path)
@@ -171,7 +171,7 @@ def test_directions_in_interfacegan_shape(shape, expected, tmp_path: Path) -> No
 
 
 def test_dictionaries_that_numpy_pickled_are_read_without_unpickling(tmp_path: Path) -> None:
-    from latentedit.inversion.storage import load_latents
+    from latentedit.inversion import load_latents
 
     latents = {
         "a.jpg": np.random.randn(6, 16).astype(np.float32),

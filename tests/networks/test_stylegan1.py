@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from latentedit.errors import LatentError, ModelError
 from latentedit.latents import layer_indices
-from latentedit.networks import Generator
+from latentedit.networks import StyleGenerator
 from latentedit.networks.stylegan1 import StyleGAN1Config, StyleGAN1Generator, StyleGAN1Layer, adaptive_instance_norm
 
 SMALL = StyleGAN1Config(resolution=16, z_dim=6, w_dim=5, mapping_layers=2, channel_base=64, channel_max=8)
@@ -44,7 +44,7 @@ def test_fused_upsampling_is_nearest_upsampling_and_convolution(resolution: int)
 
 
 def test_the_face_of_a_generator(generator: StyleGAN1Generator) -> None:
-    assert isinstance(generator, Generator)
+    assert isinstance(generator, StyleGenerator)
     assert (generator.num_ws, generator.c_dim, generator.resolution) == (6, 0, 16)
     assert generator.synthesis.layer_resolutions == (4, 4, 8, 8, 16, 16)
     assert layer_indices("coarse", generator.synthesis.layer_resolutions) == (0, 1, 2, 3)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from latentedit.networks import Encoder, EncoderConfig, Generator, GeneratorConfig
-from latentedit.training.data import FaceCrops
+from latentedit.training.data.crops import FaceCrops
 from latentedit.training.encoder import EncoderTrainer, EncoderTrainingConfig
 
 

@@ -11,17 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentedit.directions.direction import PROBABILITY, Direction
-from latentedit.directions.fitting.calibration import calibrate
-from latentedit.directions.fitting.svm import Ends, FitConfig, Hyperplane, accuracy, choose_ends, is_binary, separate
+from latentedit.attributes import PROBABILITY, unit_of
+from latentedit.directions.calibration import Calibration
+from latentedit.directions.direction import Direction
+from latentedit.directions.fitting.config import FitConfig
+from latentedit.directions.fitting.isotonic import calibrate
+from latentedit.directions.fitting.svm import Ends, Hyperplane, accuracy, choose_ends, is_binary, separate
 from latentedit.errors import DirectionError, LatentError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["FitConfig", "fit_direction"]
+    from latentedit.networks import StyleGenerator
 
-KNOWN_UNITS = {"age": "years", "yaw": "degrees", "pitch": "degrees", "roll": "degrees"}
+__all__ = ["FitConfig", "fit_direction"]
 
 
 def fit_direction(
@@ -30,7 +33,7 @@ def fit_direction(
     *,
     name: str,
     unit: str | None = None,
-    generator: Any = None,
+    generator: StyleGenerator | str | None = None,
     config: FitConfig | None = None,
 ) -> Direction:
     """Fit the direction that separates ``ws`` by ``labels``.
@@ -40,7 +43,7 @@ def fit_direction(
         labels: [N] booleans, two values, or numbers (their upper against their lower end); NaN where unknown.
         name: what the direction is called.
         unit: "probability", "years", "degrees", or another word; None: "probability" for binary labels and those in
-            [0,1], known names (age, yaw, pitch, roll) their own, else "value".
+            [0,1], known names (age, yaw, ...) their own, else "value".
         generator: the generator (or its fingerprint) that the latents belong to; None leaves it open.
         config: shares, split, solver.
 
@@ -126,8 +129,9 @@ def as_labels(labels: ArrayLike, count: int, name: str) -> np.ndarray:
 def _unit(name: str, values: np.ndarray) -> str:
     if is_binary(values):
         return PROBABILITY
-    if name in KNOWN_UNITS:
-        return KNOWN_UNITS[name]
+    known = unit_of(name)
+    if known is not None and known != PROBABILITY:
+        return known
     finite = values[np.isfinite(values)]
     return PROBABILITY if len(finite) and finite.min() >= 0 and finite.max() <= 1 else "value"
 
@@ -145,7 +149,9 @@ def _rest_accuracy(plane: Hyperplane, w: np.ndarray, values: np.ndarray, ends: E
     return accuracy(plane, w, high, low)
 
 
-def _calibrate(distances: np.ndarray, values: np.ndarray, ends: Ends, *, bounded: bool, config: FitConfig) -> Any:
+def _calibrate(
+    distances: np.ndarray, values: np.ndarray, ends: Ends, *, bounded: bool, config: FitConfig
+) -> Calibration | None:
     """Fit on what was not trained on: the machine is surer of its training latents than it should be.
 
     The held-out part of the ends stands for the whole ends, so it is weighted up by the share that is missing.
@@ -167,7 +173,7 @@ def _calibrate(distances: np.ndarray, values: np.ndarray, ends: Ends, *, bounded
         return None  # labels unrelated to the latents: the accuracy says so
 
 
-def fingerprint_of(generator: Any) -> str | None:
+def fingerprint_of(generator: StyleGenerator | str | None) -> str | None:
     """The fingerprint of ``generator``, which may be one already; None for None."""
     if generator is None or isinstance(generator, str):
         return generator

@@ -11,16 +11,21 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
+from latentedit.attributes import canonical
 from latentedit.directions.fitting.light import LIGHT
+from latentedit.directions.fitting.probe import Probe
 from latentedit.errors import DirectionError
 from latentedit.files import atomic_path
 from latentedit.latents import seed_z
+
+if TYPE_CHECKING:
+    from latentedit.networks import FacePerception, StyleGenerator
 
 SEEDS_PER_SET = 1_000_000
 _META = "labelled.json"
@@ -97,10 +102,11 @@ class LabelledLatents:
             with np.load(path, allow_pickle=False) as archive:
                 w, table, names = archive["w"], archive["scores"].astype(np.float64), archive["names"].tolist()
                 meta = json.loads(str(archive["meta"]))
-            scores = {name: table[:, index] for index, name in enumerate(names)}
+            scores = {canonical(name): table[:, index] for index, name in enumerate(names)}
             if w.ndim != 2 or len(w) != len(table):
                 raise ValueError(f"w has shape {list(w.shape)} for {len(table)} labels")
-            return cls(w, scores, meta["units"], meta["fingerprint"])
+            units = {canonical(name): unit for name, unit in meta["units"].items()}
+            return cls(w, scores, units, meta["fingerprint"])
         except (OSError, ValueError, KeyError, TypeError, IndexError, BadZipFile) as error:
             raise DirectionError(
                 f"{str(path)!r} holds no labelled latents: {error}.", "Delete it; it will be made again."
@@ -108,8 +114,8 @@ class LabelledLatents:
 
 
 def sample_labelled(
-    generator: Any,
-    perception: Any,
+    generator: StyleGenerator,
+    perception: FacePerception,
     config: SampleConfig,
     *,
     folder: str | os.PathLike[str] | None = None,
@@ -146,30 +152,41 @@ def sample_labelled(
 
 
 def label_latents(
-    generator: Any, perception: Any, ws: torch.Tensor, *, batch: int = 32, progress: Callable[[int], None] | None = None
+    generator: StyleGenerator,
+    perception: FacePerception,
+    ws: torch.Tensor,
+    *,
+    batch: int = 32,
+    progress: Callable[[int], None] | None = None,
 ) -> LabelledLatents:
     """Render given latents ``ws`` [N, L, w_dim] and score them; ``w`` of the result is their mean over the layers."""
     from latentedit.directions.fitting.fit import as_w
-    from latentedit.directions.fitting.probe import Probe
     from latentedit.networks import fingerprint
 
     probe = Probe(generator, perception, batch=batch, progress=progress)
     scores = probe.scores(ws.to(probe.device))
-    return LabelledLatents(as_w(ws), scores, dict(perception.units), fingerprint(generator))
+    return LabelledLatents(as_w(ws), scores, probe.units, fingerprint(generator))
 
 
-def describe(generator: Any, perception: Any, config: SampleConfig) -> dict[str, Any]:
+def describe(generator: StyleGenerator, perception: FacePerception, config: SampleConfig) -> dict[str, Any]:
     """What decides the labelled latents: both networks, what light is measured, seed, truncation, size of a shard."""
     from latentedit.networks import fingerprint
 
     return {
         "generator": fingerprint(generator),
-        "perception": fingerprint(perception),
+        "perception": judge_of(perception),
         "light": list(LIGHT),
         "seed": config.seed,
         "psi": config.psi,
         "shard": config.shard,
     }
+
+
+def judge_of(perception: FacePerception) -> str:
+    """What identifies who labels: the fingerprint of a network, or the name of the class that stands for one."""
+    from latentedit.networks import fingerprint
+
+    return fingerprint(perception) if isinstance(perception, torch.nn.Module) else type(perception).__qualname__
 
 
 def _claim(folder: Path, identity: dict[str, Any]) -> None:
@@ -214,16 +231,14 @@ def _concatenate(parts: list[LabelledLatents]) -> LabelledLatents:
 
 @torch.no_grad()
 def _label(
-    generator: Any,
-    perception: Any,
+    generator: StyleGenerator,
+    perception: FacePerception,
     config: SampleConfig,
     first: int,
     last: int,
     fingerprint: str,
     progress: Callable[[int], None] | None,
 ) -> LabelledLatents:
-    from latentedit.directions.fitting.probe import Probe
-
     probe = Probe(generator, perception, batch=config.batch, progress=progress)
     rows, tables = [], []
     for start in range(first, last, config.batch):
@@ -233,10 +248,10 @@ def _label(
         rows.append(ws[:, 0].float().cpu().numpy())
         tables.append(probe.scores(ws))
     scores = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
-    return LabelledLatents(np.concatenate(rows), scores, dict(perception.units), fingerprint)
+    return LabelledLatents(np.concatenate(rows), scores, probe.units, fingerprint)
 
 
-def _classes(generator: Any, seeds: list[int]) -> torch.Tensor | None:
+def _classes(generator: StyleGenerator, seeds: list[int]) -> torch.Tensor | None:
     """One-hot labels [N, c_dim] of a conditional generator, one class per seed in turn."""
     if generator.c_dim == 0:
         return None

@@ -9,11 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-LIGHT = ("brightness", "warmth", "contrast")
-"""Names of the scores of `light_scores`."""
+from latentedit.attributes import TABLE
 
-WORN = frozenset({"mask", "eyeglasses"})
-"""Attributes with a colour of their own, which holding the light still would take from them."""
+LIGHT = tuple(attribute.name for attribute in TABLE if attribute.group == "light")
+"""Names of the scores of `light_scores`."""
 
 _MARGIN = 0.2  # share of each side that is background more often than face
 _LUMA = (0.2126, 0.7152, 0.0722)  # ITU-R BT.709

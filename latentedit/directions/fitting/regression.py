@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latentedit.directions.direction import PROBABILITY
+from latentedit.attributes import even
 from latentedit.errors import DirectionError
 
-_LOGIT_LIMIT = 6.0
 _RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 
@@ -49,15 +48,6 @@ class Geometry:
         return float(np.sqrt(displacement @ np.linalg.solve(self.covariance, displacement)))
 
 
-def linearise(scores: np.ndarray, unit: str) -> np.ndarray:
-    """Scores on a scale where moving along a direction adds: log-odds for probabilities, else as they are."""
-    if unit != PROBABILITY:
-        return np.asarray(scores, np.float64)
-    low = 1 / (1 + np.exp(_LOGIT_LIMIT))
-    clipped = np.clip(np.asarray(scores, np.float64), low, 1 - low)
-    return np.log(clipped / (1 - clipped))
-
-
 def linear_functional(w: np.ndarray, scores: np.ndarray, unit: str, *, seed: int = 0) -> tuple[np.ndarray, float]:
     """Unit functional [D] whose value predicts ``scores`` [N] (NaN: unknown) best, and its held-out correlation.
 
@@ -71,7 +61,7 @@ def linear_functional(w: np.ndarray, scores: np.ndarray, unit: str, *, seed: int
         raise DirectionError("Too few latents are labelled, or their labels do not differ.", "Label more latents.")
     known = np.random.default_rng(seed).permutation(known)[:100_000]
     cut = round(0.8 * len(known))
-    x, y = w[known].astype(np.float64), linearise(scores[known], unit)
+    x, y = w[known].astype(np.float64), even(np.asarray(scores[known], np.float64), unit)
     mean, middle = x[:cut].mean(0), y[:cut].mean()
     inner, target = x[:cut] - mean, y[:cut] - middle
     values, vectors = np.linalg.eigh(inner.T @ inner)

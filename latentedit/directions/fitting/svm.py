@@ -12,42 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from latentedit.directions.fitting.config import FitConfig
 from latentedit.errors import DirectionError
 
 _BETWEEN = 5000
-
-
-@dataclass(frozen=True)
-class FitConfig:
-    """How a hyperplane is fitted.
-
-    Attributes:
-        share: of the latents, taken at each end of a numeric label (binary labels: all of the rarer class, and as
-            many of the other).
-        train: share of the chosen latents that the machine is trained on; the rest measures its accuracy.
-        seed: of the split and of the choice among equals.
-        penalties: candidates for C, strongest regularisation first. The one wins whose distances agree best with
-            the labels of latents outside both ends (rank correlation); for binary labels, the first whose accuracy in
-            an inner split is within one standard error of the best.
-        exact: up to this many training latents the exact solver is used (half a million latents at a share of 0.1:
-            four seconds), beyond it stochastic gradient descent, whose normals are a little less true.
-        minimum: latents that each end must have.
-    """
-
-    share: float = 0.1
-    train: float = 0.7
-    seed: int = 0
-    penalties: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-    exact: int = 100_000
-    minimum: int = 10
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "penalties", tuple(self.penalties))
-        for name, low, high in (("share", 0, 0.5), ("train", 0, 1)):
-            if not low < getattr(self, name) <= high or (name == "train" and self.train == 1):
-                raise DirectionError(
-                    f"{name}={getattr(self, name)!r} is out of range.", f"Choose {name} between {low} and {high}."
-                )
 
 
 @dataclass(frozen=True)

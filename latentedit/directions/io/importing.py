@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from latentedit.directions.direction import Direction
-from latentedit.directions.fitting.fit import KNOWN_UNITS
+from latentedit.attributes import PROBABILITY, unit_of
+from latentedit.directions.direction import Direction, from_file
 from latentedit.directions.io.arrays import read_arrays
 from latentedit.errors import DirectionError, FingerprintError, LatentEditError
+
+if TYPE_CHECKING:
+    from latentedit.networks import StyleGenerator
 
 __all__ = ["import_directions"]
 
 
 def import_directions(
-    path: str | os.PathLike[str], generator: Any, *, name: str | None = None, unit: str = "distance"
+    path: str | os.PathLike[str], generator: StyleGenerator, *, name: str | None = None, unit: str = "distance"
 ) -> dict[str, Direction]:
     """Read the directions in ``path`` as those of ``generator``; by name, none of them calibrated.
 
@@ -56,9 +59,8 @@ def identifier(text: str) -> str:
     return f"d_{plain}" if plain[0].isdigit() else plain
 
 
-def _own(path: str | os.PathLike[str], generator: Any) -> Direction | None:
+def _own(path: str | os.PathLike[str], generator: StyleGenerator) -> Direction | None:
     """A file of latentedit's own, checked against the generator; None for everything else."""
-    from latentedit.directions.direction import from_file
     from latentedit.networks import fingerprint
 
     if not os.fspath(path).endswith(".safetensors"):
@@ -72,7 +74,7 @@ def _own(path: str | os.PathLike[str], generator: Any) -> Direction | None:
 
 
 def _direction(
-    name: str, array: np.ndarray, generator: Any, digest: str, unit: str, path: str | os.PathLike[str]
+    name: str, array: np.ndarray, generator: StyleGenerator, digest: str, unit: str, path: str | os.PathLike[str]
 ) -> Direction:
     rows = array[0] if array.ndim >= 2 and array.shape[0] == 1 else array
     rows = rows[0] if rows.ndim == 2 and rows.shape[0] == 1 else rows
@@ -98,46 +100,13 @@ def _direction(
         name=name,
         normal=normal,
         layers=layers,
-        unit=unit if unit != "distance" else KNOWN_UNITS.get(name, unit),
+        unit=_unit(name) if unit == "distance" else unit,
         fingerprint=digest,
         settings={"imported": os.path.basename(os.fspath(path)), "norm": norm},
     )
 
 
-def calibrate_imported(probe: Any, direction: Direction, attribute: str | None, *, probes: int = 48) -> Direction:
-    """``direction`` with units, measured by moving sampled latents along it; turned round if it points the other way.
-
-    ``attribute`` None takes the one of the direction's own name. A direction that has a calibration, or of no known
-    attribute, comes back as it is.
-
-    Raises:
-        DirectionError: ``attribute`` was given but is unknown, or moving along the direction does not change it.
-    """
-    from latentedit.directions.fitting.labelled import SampleConfig, sample_labelled
-    from latentedit.directions.fitting.probe import LeakageMeter, score_spreads
-    from latentedit.directions.fitting.study import calibrate_by_moving, typical_step
-    from latentedit.networks.perception import attribute_name
-
-    units = dict(probe.perception.units)
-    if direction.calibration is not None:
-        return direction
-    try:
-        key = attribute_name(attribute or direction.name, tuple(units))
-    except DirectionError:
-        if attribute is None:
-            return direction
-        raise
-    labelled = sample_labelled(probe.generator, probe.perception, SampleConfig(count=max(probes, 256)))
-    ws = probe.spread_ws(labelled.w[:probes])
-    meter = LeakageMeter(probe, ws, own=key, spreads=score_spreads(dict(labelled.scores), units))
-    every = direction.distance(probe.spread_ws(labelled.w))
-    spread = float(every.std())
-    direction = direction.with_(unit=units[key], intercept=direction.intercept - float(every.mean()))
-    if meter.measure(direction, spread).own < 0:
-        direction = direction.with_(normal=-direction.normal, intercept=-direction.intercept)
-    step, leakage = typical_step(meter, direction, spread)
-    calibration = calibrate_by_moving(probe, direction, ws, score=key, half=3 * step)
-    own = meter.spreads[key]
-    metrics = {"spread": spread, "step": step, "effect": leakage.own * own, "identity": leakage.identity}
-    settings = {**direction.settings, "score": key}
-    return direction.with_(calibration=calibration, metrics=metrics, settings=settings)
+def _unit(name: str) -> str:
+    """Years and degrees by name; the rest has no unit before it is calibrated."""
+    known = unit_of(name)
+    return "distance" if known is None or known == PROBABILITY else known

@@ -1,0 +1,1 @@
+"""Ways to find the latent of a photo: one file each, found by name in `latentedit.inversion.methods.table`."""

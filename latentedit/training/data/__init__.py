@@ -1,0 +1,1 @@
+"""What is trained on: prepared crops, and their labels."""
