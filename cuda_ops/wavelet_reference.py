@@ -95,8 +95,9 @@ def image_cells(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def composed(*tensors: Tensor | None) -> Tensor:
     """A block, and the image layer where it has a head: the specification of the registered ``wavelet_block``.
 
-    ``tensors`` are the features and the styles of the wavelet step, pairs of the styles, depthwise weights, pointwise weights, biases and noise of both layers, as of
-    `styled_depthwise` and `pointwise_lrelu`, then weights and bias of `cell_weights` or None.
+    ``tensors`` are the features and the styles of the wavelet step; pairs of the styles, depthwise weights, pointwise
+    weights, biases and noise of both layers, as of `styled_depthwise` and `pointwise_lrelu`; then weights and bias of
+    `cell_weights` or None.
     """
     x, up, *rest = tensors
     assert x is not None
