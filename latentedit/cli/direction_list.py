@@ -28,11 +28,12 @@ def command(model: str | None, as_json: bool) -> None:
 
     owner = load_model(model)
     known = listed_directions(owner)
-    rows, described = [("name", "unit", "accuracy", "range", "layers", "origin", "source")], []
+    rows: list[tuple[str, ...]] = [("name", "unit", "accuracy", "range", "layers", "origin", "source")]
+    described: list[dict[str, Any]] = []
     for name, found in known.items():
         try:
             direction = from_file(found.path)
-            direction.check(owner.fingerprint)
+            direction.check(owner.fingerprint, owner.mapping_fingerprint)
         except LatentEditError as error:
             rows.append((name, "unusable:", error.problem, "", "", "", ""))
             described.append({"name": name, "path": str(found.path), "problem": error.problem})

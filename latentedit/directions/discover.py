@@ -161,6 +161,7 @@ def _seen_step(
 ) -> float:
     """The smallest multiple of the direction's spread that changes the picture plainly, or the largest tried."""
     spread = float(direction.metrics.get("spread") or np.std(w @ direction.normal.double().numpy()))
+    step = 0.0
     for factor in FACTORS:
         step = factor * spread
         low = probe.images(ws + direction.displacement(ws, -step))

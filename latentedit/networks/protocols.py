@@ -267,7 +267,7 @@ class FacePerception(Protocol):
 
     @property
     def template(self) -> tuple[float, float]:
-        """Scale and shift of the crop template that its own training faces were cut by."""
+        """Scale and shift of the crop template of pictures that show all that it reads."""
         ...
 
     def perceive(self, images: Tensor) -> Perception:

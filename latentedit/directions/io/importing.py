@@ -93,7 +93,7 @@ def identifier(text: str) -> str:
 
 def _own(path: str | os.PathLike[str], generator: StyleGenerator) -> Direction | None:
     """A file of latentedit's own, checked against the generator; None for everything else."""
-    from latentedit.networks import fingerprint
+    from latentedit.networks import fingerprint, mapping_fingerprint
 
     if not os.fspath(path).endswith(".safetensors"):
         return None
@@ -101,8 +101,9 @@ def _own(path: str | os.PathLike[str], generator: StyleGenerator) -> Direction |
         direction = from_file(path)
     except LatentEditError:
         return None
-    direction.check(fingerprint(generator))
-    return direction.with_(fingerprint=fingerprint(generator))
+    own, mapping = fingerprint(generator), mapping_fingerprint(generator.mapping)
+    direction.check(own, mapping)
+    return direction.with_(fingerprint=direction.fingerprint or own, mapping=direction.mapping or mapping)
 
 
 Taken = tuple[str, np.ndarray, float | None]
