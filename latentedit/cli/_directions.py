@@ -24,10 +24,10 @@ def check_output(output: Path | None, names: list[str]) -> None:
 def put(directions: Mapping[str, Direction], output: Path | None, owner: Model) -> dict[str, Path]:
     """Write ``directions`` to ``output`` (a file or a folder), or where edits with ``owner`` find them; say on stderr
     which others that hides or replaces."""
-    from latentedit.directions import save_directions
+    from latentedit.directions.direction import made_for, save_directions
 
     if output is not None and output.suffix == ".safetensors":
-        return {name: direction.save(output) for name, direction in directions.items()}
+        return {name: made_for(direction, owner).save(output) for name, direction in directions.items()}
     if output is not None:
         return save_directions(directions, output, model=owner)
     for notice in _notices(list(directions), owner):

@@ -94,13 +94,13 @@ def _kept(outdir: Path, owner: Model, config: DiscoverConfig) -> list[dict[str, 
 
 
 def _look(probe: Probe, owner: Model, config: DiscoverConfig, outdir: Path, shown: int) -> list[dict[str, Any]]:
-    from latentedit.directions.discover import discover
+    from latentedit.directions.discover import discover_directions
     from latentedit.directions.found import describe_found
     from latentedit.faces.regions import face_regions
     from latentedit.files import atomic_path
 
     regions = face_regions(probe.resolution, owner.template)
-    results = discover(probe, config, regions=regions, report=lambda text: click.echo(text, err=True))
+    results = discover_directions(probe, config, regions=regions, report=lambda text: click.echo(text, err=True))
     entries = []
     for number, found in enumerate(results, start=1):
         file = f"{number:02d}-{found.direction.name}.safetensors"

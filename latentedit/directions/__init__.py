@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from latentedit.directions.calibration import Calibration
     from latentedit.directions.components import discover_components, discover_weights
     from latentedit.directions.direction import Direction, OutOfRangeWarning, load_direction, save_directions
-    from latentedit.directions.discover import DiscoverConfig, discover
+    from latentedit.directions.discover import DiscoverConfig, discover_directions
     from latentedit.directions.fitting.config import FitConfig, ProcedureConfig
     from latentedit.directions.fitting.fit import fit_direction
     from latentedit.directions.fitting.isotonic import calibrate
@@ -31,7 +31,7 @@ _HOMES = {
     "ProcedureConfig": "fitting.config",
     "SampleConfig": "fitting.labelled",
     "calibrate": "fitting.isotonic",
-    "discover": "discover",
+    "discover_directions": "discover",
     "discover_components": "components",
     "discover_weights": "components",
     "fit_attributes": "fitting.pipeline",
@@ -54,8 +54,8 @@ __all__ = [
     "ProcedureConfig",
     "SampleConfig",
     "calibrate",
-    "discover",
     "discover_components",
+    "discover_directions",
     "discover_weights",
     "fit_attributes",
     "fit_direction",

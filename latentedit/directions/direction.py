@@ -90,8 +90,27 @@ class Direction:
         if not torch.isfinite(norm) or norm == 0:
             raise DirectionError(f"The normal of direction {self.name!r} is zero or not finite.", "Fit it again.")
         object.__setattr__(self, "normal", (normal.double() / norm).float())
+        self._check_values()
         if self.layers is not None:
             object.__setattr__(self, "layers", tuple(sorted({int(layer) for layer in self.layers})))
+
+    def _check_values(self) -> None:
+        """Refuse numbers that would only show up as nonsense in a picture."""
+        if not isinstance(self.name, str) or not self.name or not isinstance(self.unit, str):
+            raise DirectionError(f"{self.name!r:.40} in {self.unit!r:.40} names no direction.", "Give name and unit.")
+        shares = (self.intercept, 0.0 if self.accuracy is None else self.accuracy)
+        if not all(isinstance(value, (int, float)) and math.isfinite(value) for value in shares):
+            raise DirectionError(
+                f"Direction {self.name!r} has the intercept {self.intercept!r:.40} and accuracy {self.accuracy!r:.40}.",
+                "The file is damaged; copy or fit it again.",
+            )
+        if self.svm_normal is not None:
+            given = torch.as_tensor(self.svm_normal)
+            if given.shape != (self.w_dim,) or not bool(torch.isfinite(given).all()):
+                raise DirectionError(
+                    f"The hyperplane of direction {self.name!r} has shape {list(given.shape)} or is not finite.",
+                    f"It must be [{self.w_dim}]; copy or fit it again.",
+                )
 
     @property
     def w_dim(self) -> int:
@@ -359,9 +378,11 @@ def save_directions(
     """
     for name in directions:
         check_name(name)
-    paths = {}
-    for name, direction in directions.items():
-        known = model is not None and direction.fingerprint == model.fingerprint
-        owned = direction.with_(mapping=model.mapping_fingerprint) if model is not None and known else direction
-        paths[name] = owned.save(Path(folder) / f"{name}{SUFFIX}")
-    return paths
+    return {name: made_for(value, model).save(Path(folder) / f"{name}{SUFFIX}") for name, value in directions.items()}
+
+
+def made_for(direction: Direction, model: Model | None) -> Direction:
+    """``direction`` with the fingerprint of the W of ``model``, where it belongs to its generator."""
+    if model is None or direction.fingerprint != model.fingerprint:
+        return direction
+    return direction.with_(mapping=model.mapping_fingerprint)

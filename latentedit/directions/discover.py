@@ -61,7 +61,7 @@ class DiscoverConfig:
             )
 
 
-def discover(
+def discover_directions(
     probe: Probe,
     config: DiscoverConfig | None = None,
     *,
