@@ -92,12 +92,16 @@ def image_cells(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return cells.reshape(n, -1, 2 * height, 2 * width)
 
 
-def composed(x: Tensor, up: Tensor, *rest: Tensor | None) -> Tensor:
+def composed(*tensors: Tensor | None) -> Tensor:
     """A block, and the image layer where it has a head: the specification of the registered ``wavelet_block``.
 
-    ``rest`` are pairs of the styles, depthwise weights, pointwise weights, biases and noise of both layers, as of
-    `styled_depthwise` and `pointwise_lrelu`, then weights and bias of `cell_weights` or None.
+    ``tensors`` are the features and the styles of the wavelet step; pairs of the styles, depthwise weights, pointwise
+    weights, biases and noise of both layers, as of `styled_depthwise` and `pointwise_lrelu`; then weights and bias of
+    `cell_weights` or None.
     """
+    x, up, *rest = tensors
+    assert x is not None
+    assert up is not None
     *pairs, (head, head_bias) = zip(rest[::2], rest[1::2], strict=True)
     for i, (styles, depthwise, weight, bias, noise) in enumerate(zip(*pairs, strict=True)):
         assert styles is not None

@@ -51,7 +51,7 @@ def main(model: str, count: int, psi: float, heads: Path | None, sheet: Path | N
         for side in sorted({picture.side for picture in pictures}):
             own = [picture for picture in pictures if picture.side == side][:10]
             rows += [resize(p.wanted, 256) for p in own] + [resize(p.found, 256) for p in own]
-        save_grid(sheet, torch.cat(rows), 10)
+        save_grid(sheet, torch.cat(rows), min(count, 10))
 
 
 if __name__ == "__main__":

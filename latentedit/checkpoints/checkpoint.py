@@ -111,6 +111,6 @@ def not_understood(origin: str, detail: str) -> ModelError:
     """The error for a file whose content is of no kind that is read."""
     return ModelError(
         f"{origin} holds no generator that can be read: {detail:.300}.",
-        "Readable are NVIDIA and TensorFlow pickles of StyleGAN 1 to 3, rosinality and pSp-family .pt, and "
-        "latentedit's own files.",
+        "Readable are NVIDIA and TensorFlow pickles of StyleGAN 1 to 3, rosinality and pSp-family .pt, checkpoints and "
+        "graphs of MobileStyleGAN, and latentedit's own files.",
     )

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from latentedit.checkpoints.checkpoint import Checkpoint, TensorReader, not_understood
+from latentedit.checkpoints.mobile.openvino import is_ir
+from latentedit.checkpoints.mobile.sources import HEAD, holds_graphs, read_folder, read_wheel
+from latentedit.checkpoints.mobile.student import is_student, read_student
 from latentedit.checkpoints.nvidia import is_module, read_nvidia
 from latentedit.checkpoints.pickles.archive import LEGACY_MAGIC, read_archive, read_pickle
 from latentedit.checkpoints.pickles.arrays import ArrayStub, TensorStub
@@ -46,16 +49,39 @@ def is_safetensors(path: Path) -> bool:
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Generator, and encoder if there is one, of a foreign checkpoint. Nothing in the file is executed.
 
+    ``path`` is a file, or a folder that `is_checkpoint_folder` accepts.
+
     Raises:
         UnsafeCheckpointError: a pickle that asks for something outside the allow-list.
         ModelError: no checkpoint, a kind that is not read, or a damaged file.
     """
     path = Path(path)
     origin = repr(str(path))
+    if path.is_dir():
+        return read_folder(path)
     if is_safetensors(path):
         return _from_value(read_tensors(path), TensorReader(origin, path.stat().st_size))
+    graphs = _graphs(path, origin)
+    if graphs is not None:
+        return graphs
     with mapped(path) as data:
         return _from_value(read_value(data, origin), TensorReader(origin, len(data)))
+
+
+def is_checkpoint_folder(path: Path) -> bool:
+    """Whether a foreign checkpoint fills a folder: the graphs of a MobileStyleGAN."""
+    return path.is_dir() and holds_graphs(path)
+
+
+def _graphs(path: Path, origin: str) -> Checkpoint | None:
+    """The MobileStyleGAN whose graphs ``path`` packs, or is one of (named by its .xml or its .bin); else None."""
+    with _stream(path) as stream:
+        head = stream.read(HEAD)
+        if head[:4] == b"PK\x03\x04":
+            return read_wheel(stream, origin)
+    twin = path.with_suffix(".xml")
+    beside = path.suffix == ".bin" and twin.is_file()
+    return read_folder(path.parent) if is_ir(head) or (beside and is_checkpoint_folder(path.parent)) else None
 
 
 def read_value(data: memoryview, origin: str) -> Any:
@@ -123,6 +149,8 @@ def _from_dict(value: dict[Any, Any], read: TensorReader) -> Checkpoint:
     if is_psp(value):
         return read_psp(value, read)
     inner = next((value[key] for key in _WRAPPERS if isinstance(value.get(key), dict)), value)
+    if is_student(inner):
+        return read_student(inner, read)
     if is_rosinality(inner):
         average = value.get("latent_avg")
         return from_rosinality(read.all(inner), None if average is None else read(average, "latent_avg"), read.origin)

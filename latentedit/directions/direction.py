@@ -305,7 +305,7 @@ class Direction:
 
     @classmethod
     def load(cls, source: str | os.PathLike[str], model: Model | str | os.PathLike[str] | None = None) -> Direction:
-        """Read a direction by name (``"age"``, of ``model`` or the embedded one) or from a file.
+        """Read a direction by name (``"age"``, of ``model`` or the default one) or from a file.
 
         Raises:
             DirectionError: no such name or file (the known names are listed), or no direction file.

@@ -46,7 +46,7 @@ class Listed:
 
 
 def listed_directions(model: Model | Place | None = None) -> dict[str, Listed]:
-    """The known directions of ``model`` (None: the embedded one) by name, in alphabetical order."""
+    """The known directions of ``model`` (None: the default one) by name, in alphabetical order."""
     owner = as_model(model)
     found: dict[str, Listed] = {}
     for folder in owner.direction_folders:
@@ -62,7 +62,7 @@ def listed_directions(model: Model | Place | None = None) -> dict[str, Listed]:
 
 
 def list_directions(model: Model | Place | None = None) -> dict[str, Path]:
-    """Paths of the known directions of ``model`` (None: the embedded one) by name, in alphabetical order.
+    """Paths of the known directions of ``model`` (None: the default one) by name, in alphabetical order.
 
     The user's own come before those that came with the model.
     """

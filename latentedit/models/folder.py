@@ -1,8 +1,8 @@
 """A model is a folder: it is written, read, and verified here.
 
 ``model.json`` names the parts with their SHA-256, the resolution, the crop template and the licence; then come
-``generator.safetensors``, optionally ``encoder.safetensors`` and ``perception.safetensors``, ``MODEL_CARD.md``, and a
-folder ``directions/``.
+``generator.safetensors``, optionally ``encoder.safetensors``, ``perception.safetensors`` and ``heads.safetensors``
+(small pictures from inner features), ``MODEL_CARD.md``, and a folder ``directions/``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -23,11 +23,14 @@ from latentedit.models.model import Model
 from latentedit.models.network_file import load_network, save_network
 from latentedit.models.parts import Deferred
 
+if TYPE_CHECKING:
+    from latentedit.networks import StyleGenerator
+
 MANIFEST = "model.json"
 CARD = "MODEL_CARD.md"
 DIRECTIONS = "directions"
 FOLDER_FORMAT = "latentedit-model"
-PARTS = ("generator", "encoder", "perception")
+PARTS = ("generator", "encoder", "perception", "heads")
 
 
 def sha256(path: Path) -> str:
@@ -53,7 +56,8 @@ def save_model(folder: str | os.PathLike[str], model: Model, *, dtype: torch.dty
     target = Path(folder)
     extra = {"mapping": model.mapping_fingerprint}
     digest = save_network(target / "generator.safetensors", model.generator, dtype=dtype, extra=extra)
-    for part, network in (("encoder", model.encoder), ("perception", model.perception)):
+    heads = getattr(model.generator.synthesis, "heads", None)
+    for part, network in (("encoder", model.encoder), ("perception", model.perception), ("heads", heads)):
         path = target / f"{part}.safetensors"
         if network is None:
             path.unlink(missing_ok=True)
@@ -69,6 +73,7 @@ def save_model(folder: str | os.PathLike[str], model: Model, *, dtype: torch.dty
 def write_manifest(folder: Path, model: Model) -> None:
     """Write ``model.json`` for the parts that lie in ``folder``; name, template and licence are ``model``'s."""
     files = {}
+    weights = folder / "generator.safetensors"
     for part in PARTS:
         path = folder / f"{part}.safetensors"
         if path.is_file():
@@ -80,7 +85,8 @@ def write_manifest(folder: Path, model: Model) -> None:
         "resolution": model.resolution,
         "template": model.template.to_dict(),
         "licence": model.licence,
-        "fingerprint": read_metadata(folder / "generator.safetensors")["fingerprint"],
+        "fingerprint": read_metadata(weights)["fingerprint"] if weights.is_file() else model.fingerprint,
+        "mapping": model.mapping_fingerprint,
         "files": files,
     }
     _write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
@@ -113,32 +119,57 @@ def load_folder(folder: Path, *, device: str | torch.device = "cpu") -> Model:
     """The model in ``folder`` with its networks on ``device``; encoder and perception are built when asked for.
 
     Raises:
-        ModelError: no model folder, a listed part is missing, the generator is damaged, or the encoder is another
-            generator's.
+        ModelError: no model folder, a listed part is missing, the generator or its heads are damaged, or a part is
+            another generator's.
     """
     manifest = read_manifest(folder)
     weights = folder / "generator.safetensors"
     generator = load_network(weights, kind="generator", device=device)
     metadata = read_metadata(weights)
-    encoder, perception = (_listed(folder / f"{part}.safetensors", manifest) for part in PARTS[1:])
-    if encoder is not None:
-        _check_pair(encoder, metadata["fingerprint"])
-    own = folder / DIRECTIONS
     return Model(
         name=str(manifest.get("name") or folder.name),
         generator=generator,
-        encoder=None if encoder is None else Deferred(lambda: load_network(encoder, kind="encoder", device=device)),
-        perception=None
-        if perception is None
-        else Deferred(lambda: load_network(perception, kind="perception", device=device)),
-        template=_template(manifest.get("template"), folder),
-        directions=own if own.is_dir() else shipped_for(metadata["fingerprint"], metadata.get("mapping", "")),
-        card=(folder / CARD).read_text(encoding="utf-8", errors="replace") if (folder / CARD).is_file() else None,
-        licence=manifest.get("licence"),
         path=folder,
         fingerprint=metadata["fingerprint"],
         mapping_fingerprint=metadata.get("mapping", ""),
+        **read_parts(folder, generator, metadata["fingerprint"], metadata.get("mapping", ""), device=device),
     )
+
+
+def read_parts(
+    folder: Path, generator: StyleGenerator, fingerprint: str, mapping: str, *, device: str | torch.device = "cpu"
+) -> dict[str, Any]:
+    """What lies beside a generator in ``folder``, as fields of `Model`; heads are given to the generator itself.
+
+    Raises:
+        ModelError: no model folder, a listed part is missing, heads are damaged, or a part is another generator's.
+    """
+    manifest = read_manifest(folder)
+    encoder, perception, heads = (_listed(folder / f"{part}.safetensors", manifest) for part in PARTS[1:])
+    for part, path in (("encoder", encoder), ("heads", heads)):
+        if path is not None:
+            _check_pair(path, part, fingerprint)
+    if heads is not None:
+        _attach_heads(generator, heads, device)
+    own, card = folder / DIRECTIONS, folder / CARD
+    return {
+        "encoder": encoder and Deferred(lambda: load_network(encoder, kind="encoder", device=device)),
+        "perception": perception and Deferred(lambda: load_network(perception, kind="perception", device=device)),
+        "template": _template(manifest.get("template"), folder),
+        "directions": own if own.is_dir() else shipped_for(fingerprint, mapping),
+        "card": card.read_text(encoding="utf-8", errors="replace") if card.is_file() else None,
+        "licence": manifest.get("licence"),
+    }
+
+
+def _attach_heads(generator: StyleGenerator, path: Path, device: str | torch.device) -> None:
+    from latentedit.networks.mobilestylegan import MobileSynthesis
+    from latentedit.networks.small_heads import SmallHeads
+
+    heads = load_network(path, kind="heads", device=device)
+    if not isinstance(generator.synthesis, MobileSynthesis) or not isinstance(heads, SmallHeads):
+        raise ModelError(f"The generator beside {str(path)!r} takes no heads.", "Put the files of one model together.")
+    generator.synthesis.heads = heads
 
 
 def _listed(path: Path, manifest: dict[str, Any]) -> Path | None:
@@ -166,11 +197,11 @@ def verify_folder(folder: Path) -> None:
             )
 
 
-def _check_pair(path: Path, fingerprint: str) -> None:
+def _check_pair(path: Path, part: str, fingerprint: str) -> None:
     owner = read_metadata(path).get("generator")
     if owner is not None and owner != fingerprint:
         raise ModelError(
-            f"The encoder in {str(path)!r} belongs to the generator {owner}, not to {fingerprint}.",
+            f"The {part} in {str(path)!r} belongs to the generator {owner}, not to {fingerprint}.",
             "Put the two files of one model together.",
         )
 

@@ -53,10 +53,11 @@ class Model:
     def __post_init__(self) -> None:
         from latentedit.networks.generator import fingerprint
         from latentedit.networks.mapping import mapping_fingerprint
+        from latentedit.networks.protocols import StyleGenerator
 
         if not self.fingerprint:
             object.__setattr__(self, "fingerprint", fingerprint(self.generator))
-        if not self.mapping_fingerprint:
+        if not self.mapping_fingerprint and isinstance(self.generator, StyleGenerator):
             object.__setattr__(self, "mapping_fingerprint", mapping_fingerprint(self.generator.mapping))
 
     def __repr__(self) -> str:

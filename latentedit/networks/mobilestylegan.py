@@ -219,6 +219,13 @@ class MobileSynthesis(StyleSynthesis):
         """Resolution that each of the ``num_ws`` rows works at, as in the teacher; the last two have no effect."""
         return (*(r for r, _ in self.noise_shapes.values()), *[self.resolution] * 3)
 
+    def style_weights(self) -> Iterator[tuple[int, Tensor]]:
+        """As `StyleSynthesis.style_weights`; the scales of a wavelet step come before those of the layer after it."""
+        for row, weight in super().style_weights():
+            if row % 2:
+                yield row, self.get_parameter(f"b{self.layer_resolutions[row]}.up.weight").detach()
+            yield row, weight
+
     def refinable_weights(self) -> dict[str, int]:
         """Names of the dense and pointwise weights [O, ...], and pixels a side of what they read."""
         return {f"{name}.weight": side for name, (side, _) in self.noise_shapes.items()}

@@ -146,7 +146,7 @@ def test_unknown_attributes_are_found_out_before_the_work(folder: Path) -> None:
     [
         ((), "Missing option '--attr'"),
         (("--attr", "age", "--labels", __file__), "--labels needs --latents"),
-        (("--attr", "age,smile", "-o", "x.safetensors"), "one file for 2 attributes"),
+        (("--attr", "age,smile", "-o", "x.safetensors"), "one file for 2 directions"),
         (("--attr", "age", "--share", "0.9"), "not in the range"),
         (("--attr", "age", "--samples", "3"), "not in the range"),
     ],
