@@ -18,13 +18,13 @@ from pathlib import Path
 
 import click
 import torch
-from _common import report
+from _common import report, stop_gently
 
 from latentedit.errors import LatentEditError
 from latentedit.models import Model, load_model, save_model
 from latentedit.models.network_file import save_network
 from latentedit.networks import fingerprint
-from latentedit.networks.trunk_encoder import TrunkEncoder
+from latentedit.networks.trunk_encoder import TrunkEncoder, TrunkEncoderConfig
 from latentedit.training.encoding.compare import comparison
 from latentedit.training.encoding.pairs import Pairs
 from latentedit.training.encoding.photos import Photos
@@ -86,6 +86,7 @@ def _run(name: str, folder: Path, outdir: Path, options: dict) -> None:
         return
     trainer.save(path)
     steps = trainer.run(samples, photos, options["steps"], path=path)
+    stop_gently()
     metrics = MetricsFile(outdir / "encoder.jsonl")
     report(_measured(steps, trainer, held, metrics), metrics)
 
@@ -93,12 +94,14 @@ def _run(name: str, folder: Path, outdir: Path, options: dict) -> None:
 def _start(loaded: Model, samples: Pairs, held: Pairs, options: dict, *, resumed: bool) -> TrunkEncoder:
     """The encoder to train: the model's own where it has one of this kind, else ImageNet's with a fitted head."""
     own = loaded.encoder
-    if isinstance(own, TrunkEncoder) and not options["fresh"]:
+    if isinstance(own, TrunkEncoder) and not (options["fresh"] or resumed):
         return copy.deepcopy(own).requires_grad_(True)
-    encoder = new_encoder(loaded.generator, imagenet=not (options["fresh"] or resumed)).to(options["device"])
-    if not resumed:
-        reduce_by_variance(encoder, samples)
-        _fit(encoder, samples, held, options["fit"])
+    if resumed:
+        config = TrunkEncoderConfig(num_ws=loaded.generator.num_ws, w_dim=loaded.generator.w_dim)
+        return TrunkEncoder(config).to(options["device"])
+    encoder = new_encoder(loaded.generator, imagenet=not options["fresh"]).to(options["device"])
+    reduce_by_variance(encoder, samples)
+    _fit(encoder, samples, held, options["fit"])
     return encoder
 
 
