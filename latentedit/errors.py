@@ -7,13 +7,28 @@ class LatentEditError(Exception):
     """Base of every error that the library raises on purpose.
 
     ``problem`` is one sentence that names the offending value; ``remedy`` is one sentence that tells what to do.
-    ``str(error)`` is both on one line, which is what the commands print before they exit with status 1.
+    ``typed`` is the remedy in the words of the command line, where ``remedy`` speaks of Python.
+    ``str(error)`` is problem and remedy on one line; the commands print ``for_command_line()`` before they exit.
     """
 
-    def __init__(self, problem: str, remedy: str | None = None) -> None:
+    def __init__(self, problem: str, remedy: str | None = None, *, typed: str | None = None) -> None:
         self.problem = problem
         self.remedy = remedy
+        self.typed = typed
         super().__init__(problem if remedy is None else f"{problem} {remedy}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors cross from worker processes whole."""
+        return _restored, (type(self), self.problem, self.remedy, self.typed)
+
+    def for_command_line(self) -> str:
+        """Problem and remedy on one line, for somebody who typed a command."""
+        remedy = self.typed or self.remedy
+        return self.problem if remedy is None else f"{self.problem} {remedy}"
+
+
+def _restored(kind: type[LatentEditError], problem: str, remedy: str | None, typed: str | None) -> LatentEditError:
+    return kind(problem, remedy, typed=typed)
 
 
 class ImageError(LatentEditError):

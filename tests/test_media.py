@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -138,8 +140,9 @@ def test_errors_name_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"different sizes \[\(48, 40\), \(50, 40\)\]"):
         save_gif([*frames_of(1), *frames_of(1, width=50)], tmp_path / "film.gif")
     for suffix in ("gif", "webp", "mp4"):
-        with pytest.raises(OutputError, match="0 frames a second"):
-            save_animation(frames_of(2), tmp_path / f"film.{suffix}", 0)
+        for fps in (0, 0.001, -3, float("nan"), float("inf"), 1e9):
+            with pytest.raises(OutputError, match=r"cannot have .* frames a second\. Choose 0\.01 to 1000"):
+                save_animation(frames_of(2), tmp_path / f"film.{suffix}", fps)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -158,16 +161,70 @@ def test_a_place_below_a_file_is_one_clear_error(tmp_path: Path, name: str) -> N
         save_animation(frames_of(2), tmp_path / "file" / name)
 
 
-def test_an_interrupted_film_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(self, target, *args, **kwargs):
-        Path(target).write_bytes(b"half")
+@pytest.mark.parametrize("name", ["film.gif", "film.webp", "film.mp4", "film.png"])
+def test_an_interrupted_film_leaves_nothing(tmp_path: Path, name: str) -> None:
+    def interrupted() -> Iterator[Image.Image]:
+        yield from frames_of(3)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Image.Image, "save", interrupted)
-    for name in ("film.gif", "film.webp", "film.png"):
-        with pytest.raises(KeyboardInterrupt):
-            save_animation(frames_of(2), tmp_path / name)
+    with pytest.raises(KeyboardInterrupt):
+        save_animation(interrupted(), tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["film.gif", "film.webp", "film.mp4", "film.png", "frames"])
+def test_films_hold_no_more_than_a_few_frames(tmp_path: Path, name: str) -> None:
+    alive: list[weakref.ref[Image.Image]] = []
+    most = 0
+
+    def stream() -> Iterator[Image.Image]:
+        nonlocal most
+        for frame in frames_of(40):
+            fresh = frame.copy()
+            alive.append(weakref.ref(fresh))
+            most = max(most, sum(one() is not None for one in alive))
+            yield fresh
+            del fresh
+
+    save_animation(stream(), tmp_path / name, 20)
+    assert len(alive) == 40
+    assert most <= 3
+
+
+def test_mp4_is_bt709_and_says_so(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    colours = [(255, 0, 0), (0, 200, 0), (30, 60, 220), (200, 200, 200)]
+    frames = [np.full((32, 32, 3), colour, np.uint8) for colour in colours]
+    path = save_mp4(frames, tmp_path / "film.mp4", fps=4, crf=1)
+    with av.open(str(path)) as film:
+        shown = list(film.decode(video=0))
+    for frame, (r, g, b) in zip(shown, colours, strict=True):
+        assert (int(frame.colorspace), int(frame.color_primaries), int(frame.color_trc)) == (1, 1, 1)
+        assert int(frame.color_range) == 1  # "tv": 16 to 235
+        light = 0.2126 * r + 0.7152 * g + 0.0722 * b  # ITU-R BT.709-6, items 3.2 and 3.3
+        expected = [
+            16 + 219 * light / 255,
+            128 + 224 * (b - light) / 1.8556 / 255,
+            128 + 224 * (r - light) / 1.5748 / 255,
+        ]
+        values = frame.to_ndarray(format="yuv420p")
+        planes = [values[rows].mean() for rows in (slice(32), slice(32, 40), slice(40, 48))]
+        np.testing.assert_allclose(planes, expected, atol=2)
+
+
+def test_a_gif_says_only_what_changes(tmp_path: Path) -> None:
+    frames = [frame for frame in frames_of(3) for _ in range(2)]
+    with Image.open(save_gif(frames, tmp_path / "film.gif", fps=10)) as film:
+        assert film.n_frames == 3  # a frame that repeats lasts longer
+        durations, boxes = [], []
+        for i in range(3):
+            film.seek(i)
+            durations.append(film.info["duration"])
+            boxes.append(film.dispose_extent)
+    assert durations == [200, 200, 200]
+    assert boxes[0] == (0, 0, 48, 40)
+    for left, top, right, bottom in boxes[1:]:
+        assert (right - left) * (bottom - top) < 12 * 12
 
 
 def test_contact_sheet_places_every_image() -> None:

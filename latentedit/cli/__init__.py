@@ -37,6 +37,8 @@ DIRECTION_COMMANDS: Mapping[str, str] = {
     "show": "Show what a direction file says of itself.",
     "eval": "Measure a direction and draw its effect.",
     "import": "Read a direction of another project.",
+    "remove": "Delete a direction of your own.",
+    "discover": "Find directions without labels, and say what they do.",
 }
 
 

@@ -25,7 +25,9 @@ from typing import Any, Protocol, TypeVar
 
 import click
 
+from latentedit.cli._types import Face, InputFile, Megapixels, OutputFile, QualityType, Seeds
 from latentedit.errors import LatentEditError, OutputError
+from latentedit.files import is_special
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _DEBUG = "latentedit.debug"
@@ -37,6 +39,7 @@ def reporting(ctx: click.Context) -> Iterator[None]:
     """Turn what goes wrong inside into one line on stderr and an exit status; with ``--debug`` let it through."""
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged metadata, which is left out
         try:
             yield
         except (click.ClickException, click.exceptions.Exit):
@@ -47,7 +50,7 @@ def reporting(ctx: click.Context) -> Iterator[None]:
         except LatentEditError as error:
             if ctx.meta.get(_DEBUG):
                 raise
-            raise click.ClickException(_one_line(error)) from None
+            raise click.ClickException(" ".join(error.for_command_line().split())) from None
         except BrokenPipeError:
             raise  # the reader of a pipe went away: click ends quietly
         except Exception as error:
@@ -88,7 +91,7 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 # --- options ------------------------------------------------------------------------------------------------------
 
-PHOTO = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+PHOTO = InputFile()
 
 
 def _device(ctx: click.Context, param: click.Parameter, value: str | None) -> str:
@@ -112,6 +115,10 @@ def _writable(ctx: click.Context, param: click.Parameter, value: Path | None) ->
         place = value if value.is_dir() else value.parent
         while not place.exists():
             place = place.parent
+        if is_special(value):
+            raise click.ClickException(
+                f"Cannot write {str(value)!r}: it is a pipe or a device. Choose the name of a file."
+            )
         if not place.is_dir() or not os.access(place, os.W_OK):
             problem = f"Cannot write {str(value)!r}: {str(place)!r} is not a folder that you may write to."
             error = OutputError(problem, "Choose another -o.")
@@ -119,49 +126,28 @@ def _writable(ctx: click.Context, param: click.Parameter, value: Path | None) ->
     return value
 
 
-class Seeds(click.ParamType):
-    """Seeds as in stylegan2-ada: ``0-9,17``."""
-
-    name = "seeds"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
-        if isinstance(value, list):
-            return value
-        from latentedit.latents import parse_seeds
-
-        try:
-            return parse_seeds(value)
-        except (LatentEditError, ValueError) as error:
-            self.fail(_one_line(error), param, ctx)
-
-
-class Face(click.ParamType):
-    """A face's number, 1 for the largest, or ``all``."""
-
-    name = "number|all"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        if value == "all" or isinstance(value, int):
-            return value
-        if not str(value).isdecimal() or int(value) < 1:
-            self.fail(f"{value!r} is neither a number from 1 on (1 = the largest face) nor 'all'.", param, ctx)
-        return int(value)
-
-
 model_option = click.option(
-    "--model", metavar="NAME|FOLDER|CHECKPOINT", help="The generator to use.  [default: the embedded one]"
+    "--model", metavar="NAME|FOLDER|CHECKPOINT", help="The generator to use.  [default: ffhq, else faces64]"
 )
 device_option = click.option(
     "--device", metavar="DEVICE", callback=_device, help="cpu, cuda, cuda:1, ...  [default: cuda if there is one]"
 )
 seed_option = click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same result."
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Same seed, same result."
 )
 seeds_option = click.option("--seeds", type=Seeds(), metavar="SEEDS", default="0-9", show_default=True,
                             help="Which faces to make: 0-9,17.")  # fmt: skip
 face_option = click.option(
     "--face", type=Face(), default="1", show_default=True, help="Which face: 1 = the largest, 2, ..., or all."
 )
+quality_option = click.option(
+    "--quality", type=QualityType(), metavar="1-100|lossless",
+    help="Of .jpg, .webp and .avif.  [default: lossless where the kind can be, else 95]",
+)  # fmt: skip
+max_pixels_option = click.option(
+    "--max-pixels", type=Megapixels(), default="250", show_default=True, metavar="MILLIONS",
+    help="The largest photo to open, in million pixels. Editing takes about 16 MB of memory for each.",
+)  # fmt: skip
 
 
 def _place(names: tuple[str, str], kind: click.Path, default: str | None, text: str) -> Callable[[_F], _F]:
@@ -177,8 +163,8 @@ def outdir_option(
 
 
 def output_option(default: str | None = None, text: str = "The file to write.") -> Callable[[_F], _F]:
-    """``-o/--output FILE`` as `Path`; without a default it is required."""
-    return _place(("-o", "--output"), click.Path(path_type=Path), default, text)
+    """``-o/--output FILE`` as `Path`, a folder as `Folder`; without a default it is required."""
+    return _place(("-o", "--output"), OutputFile(), default, text)
 
 
 # --- progress -----------------------------------------------------------------------------------------------------

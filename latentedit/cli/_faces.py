@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from latentedit.cli._common import progress
-from latentedit.errors import OutputError
+from latentedit.cli._types import InputFile
+from latentedit.errors import ImageError
 from latentedit.inversion.methods.table import CHOICES
 
 if TYPE_CHECKING:
+    from latentedit.images import Photo
     from latentedit.inversion import Progress
     from latentedit.models import Model
 
 LATENT_SUFFIXES = (".safetensors", ".npz", ".npy", ".pt")
 
-FACE_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+FACE_FILE = InputFile()
 
 method_option = click.option(
     "--method",
@@ -43,23 +45,40 @@ def is_latent(path: Path) -> bool:
     return path.suffix.lower() in LATENT_SUFFIXES
 
 
+def open_photos(paths: Sequence[Path], max_pixels: int) -> dict[Path, Photo]:
+    """The photos among ``paths``, with what they carry; files of latents are left out."""
+    from latentedit.images import open_photo
+
+    return {path: open_photo(path, max_pixels=max_pixels) for path in paths if not is_latent(path)}
+
+
 def open_faces(
     paths: Sequence[Path],
     model: Model,
     *,
+    photos: Mapping[Path, Photo] | None = None,
     method: str = "auto",
     steps: int | None = None,
     seed: int = 0,
     face: int | str = 1,
 ) -> list[list[Any]]:
-    """For every path its faces: inversions of a photo (all in one batch), or what a file of latents holds."""
+    """For every path its faces: inversions of a photo (all in one batch), or what a file of latents holds.
+
+    ``photos`` are those that are open already.
+    """
     from latentedit.editing.subject import read_latents
     from latentedit.inversion import InversionConfig
     from latentedit.inversion.api import invert_portraits
     from latentedit.inversion.methods.table import find_method
     from latentedit.inversion.photos import gather
 
-    sources = {i: gather(path, model=model, face=face) for i, path in enumerate(paths) if not is_latent(path)}
+    opened = photos or {}
+    wanted = [(i, path) for i, path in enumerate(paths) if not is_latent(path)]
+    with progress("Finding faces", total=len(wanted)) as bar:
+        sources = {}
+        for i, path in wanted:
+            sources[i] = gather(opened.get(path, path), model=model, face=face)
+            bar.advance()
     faces: list[list[Any]] = [[] if i in sources else [read_latents(path)] for i, path in enumerate(paths)]
     if not sources:
         return faces
@@ -81,32 +100,18 @@ def open_faces(
     return faces
 
 
+def original_of(face: Any, max_pixels: int) -> Photo:
+    """The photo that an inversion was made of, with what it carries."""
+    if face.photo is None:
+        raise ImageError("The inversion kept no photo.", "Give it with photo=.", typed="Give it with --photo.")
+    return face.photo.open_photo(max_pixels=max_pixels)
+
+
 def has_photo(face: Any) -> bool:
     """Whether an edit of this face can go back into a photo."""
     from latentedit.inversion import Inversion
 
     return isinstance(face, Inversion) and face.aligned is not None
-
-
-def check_picture(path: Path) -> None:
-    """Find out before the work that a picture cannot be written under this name.
-
-    Raises:
-        OutputError: a suffix that names no kind of picture.
-    """
-    from PIL import Image
-
-    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
-        raise OutputError(
-            f"{str(path)!r} does not say what kind of picture to write.", "End it in .png, .jpg, .webp, or .tif."
-        )
-
-
-def numbered(path: Path, count: int) -> list[Path]:
-    """``count`` names of files: ``out.png``, or ``out-1.png``, ``out-2.png`` ..."""
-    if count == 1:
-        return [path]
-    return [path.with_name(f"{path.stem}-{i}{path.suffix}") for i in range(1, count + 1)]
 
 
 def write_json(values: Any, path: Path) -> None:

@@ -25,7 +25,7 @@ def load_perception(model: str | None, device: str) -> FacePerception:
 
 
 def find_faces(network: FacePerception, photo: Path, face: int | str) -> list[AlignedFace]:
-    """The faces of ``photo`` ("all", or one by number), cut by the template that ``network`` was trained with."""
+    """The faces of ``photo`` ("all", or one by number), cut so that ``network`` sees all that it reads."""
     from latentedit.faces import CropTemplate, align_photo
 
     template = CropTemplate(*network.template)

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from latentedit.cli._common import PHOTO, Command, face_option, model_option, outdir_option, progress
+from latentedit.cli._common import (
+    PHOTO,
+    Command,
+    face_option,
+    max_pixels_option,
+    model_option,
+    outdir_option,
+    progress,
+)
+from latentedit.cli._outputs import Names
 
 if TYPE_CHECKING:
     from latentedit.faces import AlignedFace, CropTemplate
@@ -26,6 +35,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @face_option
 @model_option
+@max_pixels_option
 @outdir_option("aligned")
 def command(
     photos: tuple[Path, ...],
@@ -34,6 +44,7 @@ def command(
     detector: str,
     face: int | str,
     model: str | None,
+    max_pixels: int,
     outdir: Path,
 ) -> None:
     """Cut the faces out of photos as the generator expects them.
@@ -42,18 +53,21 @@ def command(
     the crop in the photo (top left, bottom left, bottom right, top right) and the 68 landmarks.
     """
     from latentedit.faces import align_photo
-    from latentedit.images import save_image
+    from latentedit.images import load_image, save_image
 
     if ffhq and model:
         raise click.UsageError("--ffhq uses no model. Leave out one of --ffhq and --model.")
     template, size = _template(model, ffhq, size)
-    names = _names(photos)
+    names = Names(outdir, photos)
     with progress("Aligning", total=len(photos)) as bar:
-        for photo, name in zip(photos, names, strict=True):
-            found = align_photo(photo, template, size, face=face, detector=detector)  # pyright: ignore[reportArgumentType]
-            several = isinstance(found, list)
-            for number, one in enumerate(found if isinstance(found, list) else [found], start=1):
-                target = outdir / (f"{name}-{number}.png" if several else f"{name}.png")
+        for photo in photos:
+            opened = load_image(photo, max_pixels=max_pixels)
+            found = align_photo(opened, template, size, face=face, detector=detector, name=str(photo))  # pyright: ignore[reportArgumentType]
+            faces = found if isinstance(found, list) else [found]
+            endings = [f"-{number}" for number in range(1, len(faces) + 1)] if isinstance(found, list) else [""]
+            name = names.take(photo.stem, [end + suffix for end in endings for suffix in (".png", ".json")])
+            for end, one in zip(endings, faces, strict=True):
+                target = outdir / f"{name}{end}.png"
                 save_image(one.crop, target)
                 _write_facts(one, photo, target.with_suffix(".json"))
                 click.echo(str(target))
@@ -69,17 +83,6 @@ def _template(model: str | None, ffhq: bool, size: int | None) -> tuple[CropTemp
 
     loaded = load_model(model)
     return loaded.template, size or loaded.generator.resolution
-
-
-def _names(photos: tuple[Path, ...]) -> list[str]:
-    """Names of the crops: photos of the same name in different folders or formats get a number."""
-    names: list[str] = []
-    for photo in photos:
-        name, number = photo.stem, 2
-        while name in names:
-            name, number = f"{photo.stem}_{number}", number + 1
-        names.append(name)
-    return names
 
 
 def _write_facts(face: AlignedFace, photo: Path, path: Path) -> None:

@@ -7,79 +7,32 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentedit.cli._common import Command, device_option, face_option, model_option, output_option, seed_option
+from latentedit.cli._attributes import Assignment, AttributeCommand, once_each
+from latentedit.cli._common import (
+    device_option,
+    face_option,
+    max_pixels_option,
+    model_option,
+    output_option,
+    quality_option,
+    seed_option,
+)
 from latentedit.cli._faces import (
     FACE_FILE,
-    check_picture,
     has_photo,
     is_latent,
     method_option,
-    numbered,
     open_faces,
     open_model,
+    open_photos,
+    original_of,
     steps_option,
     write_json,
 )
+from latentedit.cli._outputs import check_distinct, check_picture, numbered, picture_path, usage
 
 if TYPE_CHECKING:
     from latentedit.editing import Edit
-
-
-class AttributeCommand(Command):
-    """Reads ``--NAME NUMBER`` of any attribute, since which there are depends on the model."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        takes_value = {"-h": False, "--help": False}
-        for param in self.params:
-            flag = isinstance(param, click.Option) and (param.is_flag or param.count)
-            takes_value |= dict.fromkeys((*param.opts, *param.secondary_opts), not flag)
-        return super().parse_args(ctx, rewritten(args, takes_value))
-
-
-def rewritten(args: list[str], takes_value: dict[str, bool]) -> list[str]:
-    """``--age +15`` and ``--age=+15`` as ``--set age=+15`` where ``--age`` is no option of the command itself.
-
-    ``takes_value`` says of every option of the command whether the next argument belongs to it.
-    """
-    rest, waiting = [], list(args)
-    while waiting:
-        arg = waiting.pop(0)
-        name, equals, value = arg.partition("=")
-        if arg == "--":
-            return [*rest, arg, *waiting]
-        if not arg.startswith("--") or name in takes_value:
-            rest.append(arg)
-            if takes_value.get(name) and not equals and waiting:
-                rest.append(waiting.pop(0))
-            continue
-        if not equals:
-            value = waiting.pop(0) if waiting else ""
-        if not _is_number(value):
-            raise click.UsageError(f"No such option: {name}. If it is an attribute, give it a number: {name} 0.8.")
-        rest += ["--set", f"{name.removeprefix('--')}={value}"]
-    return rest
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-class Assignment(click.ParamType):
-    """``NAME=NUMBER``."""
-
-    name = "name=number"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
-        if isinstance(value, tuple):
-            return value
-        name, _, number = str(value).partition("=")
-        if not name or not _is_number(number):
-            self.fail(f"{value!r} is not of the form NAME=NUMBER, such as smile=2.", param, ctx)
-        return name, float(number)
 
 
 @click.command(cls=AttributeCommand, options_metavar="[--ATTRIBUTE NUMBER]... [OPTIONS]")
@@ -104,7 +57,9 @@ class Assignment(click.ParamType):
 @seed_option
 @model_option
 @device_option
-@output_option("edited.png", "The picture to write; its suffix says which kind.")
+@quality_option
+@max_pixels_option
+@output_option("edited.png", "The picture to write; its suffix says which kind. Or a folder.")
 def command(
     photo: Path,
     attributes: tuple[tuple[str, float], ...],
@@ -118,39 +73,49 @@ def command(
     device: str,
     no_verify: bool,
     detail: str,
+    quality: int | str | None,
+    max_pixels: int,
     **inversion: Any,
 ) -> None:
     """Change age, smile and more in a photo, and put the face back.
 
     PHOTO is a photo, an inversion (.safetensors, as `latentedit invert` writes it), or latents (.npz). Any attribute
     of the model is an option: years and degrees are changes (--age +15, --yaw -10), scores between 0 and 1 are to be
-    reached (--smile 0.9). `latentedit-direction list` names the attributes.
+    reached (--smile 0.9). `latentedit-direction list` names the attributes. The photo keeps its colour space, depth,
+    transparency, profile and EXIF where the kind of picture that is written holds them.
     """
     from latentedit.editing import edit
     from latentedit.editing.targets import read_requests
+    from latentedit.images import save_image, save_photo
     from latentedit.latents import layer_indices
 
-    if not attributes and not distances:
+    asked: dict[str, Any] = once_each(attributes)
+    moved: dict[str, Any] = once_each(distances)
+    if not asked and not moved:
         raise click.UsageError("Nothing to change: give an attribute, such as --age +15 or --smile 0.9.")
-    check_picture(output)
+    target = picture_path(output, photo)
+    check_picture(target, quality)
+    check_distinct({"-o": target, "--metrics": metrics}, [photo, *([into] if into else [])])
     loaded = open_model(model, device)
-    asked: dict[str, Any] = dict(attributes)
-    moved: dict[str, Any] = dict(distances)
-    read_requests(loaded, asked, moved)  # an unknown name must not wait for the inversion
-    if layers is not None:
-        layer_indices(layers, loaded.generator.synthesis.layer_resolutions)
-    (faces,) = open_faces([photo], loaded, **inversion)
+    with usage():  # an unknown name must not wait for the inversion
+        read_requests(loaded, asked, moved)
+        if layers is not None:
+            layer_indices(layers, loaded.generator.synthesis.layer_resolutions)
+    photos = open_photos([photo, *([into] if into else [])], max_pixels)
+    (faces,) = open_faces([photo], loaded, photos=photos, **inversion)
     edited = edit(faces, model=loaded, layers=layers, distance=moved, verify=False if no_verify else None, **asked)
-    from latentedit.images import save_image
-
     if crop or not all(has_photo(face) for face in faces):
         if not crop and not is_latent(photo):
             raise click.UsageError(f"{photo} has no photo to paste into; use --crop.")
-        for image, path in zip(edited.images, targets := numbered(output, len(edited)), strict=True):
-            save_image(image, path)
+        targets = numbered(target, len(edited))
+        check_distinct({str(path): path for path in targets} | {"--metrics": metrics}, [photo])
+        for image, path in zip(edited.images, targets, strict=True):
+            save_image(image, path, quality=quality)  # pyright: ignore[reportArgumentType]
     else:
-        targets = [output]
-        save_image(edited.paste_back(photo=into, detail=detail), output)  # pyright: ignore[reportArgumentType]
+        targets = [target]
+        original = photos[into or photo] if into or photo in photos else original_of(faces[0], max_pixels)
+        pasted = edited.paste_back(photo=original, detail=detail)  # pyright: ignore[reportArgumentType]
+        save_photo(pasted, target, like=original, quality=quality)  # pyright: ignore[reportArgumentType]
     _report(edited, targets, metrics)
 
 

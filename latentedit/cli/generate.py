@@ -5,13 +5,20 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from latentedit.cli._common import Command, Seeds, device_option, model_option, outdir_option, progress
 from latentedit.cli._faces import FACE_FILE, open_model
 from latentedit.errors import LatentError
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from latentedit.models import Model
+    from latentedit.networks.protocols import NoiseMode
 
 _BATCH = 8
 
@@ -51,7 +58,7 @@ def command(
     trunc: float,
     trunc_cutoff: int | None,
     label: int | None,
-    noise_mode: str,
+    noise_mode: NoiseMode,
     projected_w: Path | None,
     grid: tuple[int, int | None] | None,
     save_w: bool,
@@ -65,8 +72,8 @@ def command(
     """
     import torch
 
-    from latentedit.files import atomic_path
     from latentedit.images import save_image
+    from latentedit.latents import save_ws
 
     if seeds is not None and projected_w is not None:
         raise click.UsageError("Give --seeds or --projected-w, not both.")
@@ -87,8 +94,7 @@ def command(
             for row, image in zip(rows.tolist(), part, strict=True):
                 save_image(image, outdir / f"{names[row]}.png")
                 if save_w:
-                    with atomic_path(outdir / f"{names[row]}.npz") as temporary, temporary.open("wb") as stream:
-                        _save_w(stream, ws[row : row + 1])
+                    save_ws(outdir / f"{names[row]}.npz", ws[row : row + 1])
                 click.echo(str(outdir / f"{names[row]}.png"))
             images += part
             bar.advance(len(part))
@@ -99,7 +105,7 @@ def command(
         click.echo(str(outdir / "grid.png"))
 
 
-def _mapped(model: Any, seeds: list[int], trunc: float, cutoff: int | None, label: int | None) -> Any:
+def _mapped(model: Model, seeds: list[int], trunc: float, cutoff: int | None, label: int | None) -> Tensor:
     import torch
 
     from latentedit.latents import seed_z
@@ -121,13 +127,13 @@ def _mapped(model: Any, seeds: list[int], trunc: float, cutoff: int | None, labe
         return generator.mapping(z, c, truncation_psi=trunc, truncation_cutoff=cutoff)
 
 
-def _projected(path: Path, model: Any) -> Any:
+def _projected(path: Path, model: Model) -> Tensor:
     from latentedit.editing.subject import subject_of
 
     return subject_of(path, model=model).ws
 
 
-def _render(model: Any, ws: Any, noise_mode: str, numbers: list[int]) -> list[Any]:
+def _render(model: Model, ws: Tensor, noise_mode: NoiseMode, numbers: list[int]) -> list[Image.Image]:
     """Images of ``ws`` [N,L,w_dim]; random noise is drawn from each face's own number, so batches do not matter."""
     import torch
 
@@ -137,18 +143,12 @@ def _render(model: Any, ws: Any, noise_mode: str, numbers: list[int]) -> list[An
     drawn = {}
     if noise_mode == "random":
         streams = [torch.Generator().manual_seed(number) for number in numbers]
-        for name, shape in getattr(synthesis, "noise_shapes", {}).items():
+        for name, shape in synthesis.noise_shapes.items():
             drawn[name] = torch.cat([torch.randn(1, 1, *shape, generator=stream) for stream in streams]).to(ws.device)
     with torch.no_grad():
         if drawn:
             return to_pil(synthesis(ws, noise_mode="const", noise=drawn))
         return to_pil(synthesis(ws, noise_mode=noise_mode))
-
-
-def _save_w(stream: Any, ws: Any) -> None:
-    import numpy as np
-
-    np.savez(stream, w=ws.cpu().numpy())
 
 
 def _shape(grid: tuple[int, int | None], count: int) -> tuple[int, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +14,13 @@ from latentedit.cli._common import (
     Command,
     device_option,
     face_option,
+    max_pixels_option,
     model_option,
     outdir_option,
     progress,
     seed_option,
 )
+from latentedit.cli._outputs import Names
 from latentedit.inversion.methods.table import CHOICES, METHODS
 
 if TYPE_CHECKING:
@@ -24,7 +28,9 @@ if TYPE_CHECKING:
 
     from latentedit.inversion import Inversion, Progress
     from latentedit.inversion.photos import Portrait
+    from latentedit.models import Model
 
+_ENDINGS = (".safetensors", ".png", "-target.png", "-projected_w.npz")
 _VIDEO_FRAMES = 120
 _VIDEO_FPS = 30.0
 _VIDEO_SIDE = 256
@@ -54,6 +60,7 @@ _VIDEO_SIDE = 256
 @seed_option
 @model_option
 @device_option
+@max_pixels_option
 @outdir_option("inversions")
 def command(
     photos: tuple[Path, ...],
@@ -67,6 +74,7 @@ def command(
     seed: int,
     model: str | None,
     device: str,
+    max_pixels: int,
     outdir: Path,
 ) -> None:
     """Find the latents of the faces in photos.
@@ -77,7 +85,6 @@ def command(
     from latentedit.inversion import InversionConfig
     from latentedit.inversion.api import invert_portraits
     from latentedit.inversion.methods.table import find_method
-    from latentedit.inversion.photos import gather
     from latentedit.models import load_model
 
     loaded = load_model(model, device=device)
@@ -93,8 +100,9 @@ def command(
             steps=config.steps, refine=config.refine, image_every=max(1, round(total / _VIDEO_FRAMES))
         )
     wanted = None if aligned else face
-    sources = [source for photo in photos for source in gather(photo, model=loaded, face=wanted)]
-    names = _unique([source.name for source in sources])
+    sources = list(_sources(photos, loaded, wanted, max_pixels))
+    reserve = Names(outdir, photos)
+    names = [reserve.take(source.name, (*_ENDINGS, ".mp4") if save_video else _ENDINGS) for source in sources]
     films: list[list[Image.Image]] = [[] for _ in sources]
     with progress("Inverting", total=len(sources) * max(total, 1)) as bar:
 
@@ -112,6 +120,19 @@ def command(
                 films[index].clear()
             bar.update((index + 1) * max(total, 1))
             click.echo(_report(inversion, outdir / f"{name}.safetensors"))
+
+
+def _sources(photos: Sequence[Path], model: Model, face: int | str | None, max_pixels: int) -> Iterator[Portrait]:
+    """The faces of all photos; a photo that has a file is not kept in memory."""
+    from latentedit.images import open_photo
+    from latentedit.inversion.photos import gather
+
+    with progress("Finding faces", total=len(photos)) as bar:
+        for photo in photos:
+            for source in gather(open_photo(photo, max_pixels=max_pixels), model=model, face=face):
+                aligned = None if source.aligned is None else replace(source.aligned, photo=None)
+                yield replace(source, aligned=aligned)
+            bar.advance()
 
 
 def _note(event: Progress) -> str:
@@ -137,11 +158,10 @@ def _pair(left: Image.Image, right: Image.Image) -> Image.Image:
 
 
 def _write(inversion: Inversion, outdir: Path, name: str, embed_photo: bool | None) -> None:
-    from latentedit.files import atomic_path
+    from latentedit.images import save_image
 
     for image, path in ((inversion.image, f"{name}.png"), (inversion.target, f"{name}-target.png")):
-        with atomic_path(outdir / path) as temporary:
-            image.save(temporary)
+        save_image(image, outdir / path)
     inversion.save(outdir / f"{name}-projected_w.npz")
     inversion.save(outdir / f"{name}.safetensors", embed_photo=embed_photo)
 
@@ -155,15 +175,3 @@ def _write_film(frames: list[Any], path: Path) -> None:
 def _report(inversion: Inversion, path: Path) -> str:
     figures = ", ".join(f"{name} {value:.4f}" for name, value in inversion.metrics.items())
     return f"{path}: {figures} ({inversion.settings['steps_taken']} steps)"
-
-
-def _unique(names: list[str]) -> list[str]:
-    """Names of files: photos of equal names in different folders get a number."""
-    result: list[str] = []
-    for name in names:
-        number, candidate = 1, name
-        while candidate in result:
-            number += 1
-            candidate = f"{name}-{number}"
-        result.append(candidate)
-    return result

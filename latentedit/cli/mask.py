@@ -6,7 +6,16 @@ from pathlib import Path
 
 import click
 
-from latentedit.cli._common import PHOTO, Command, face_option, output_option, seed_option
+from latentedit.cli._common import (
+    PHOTO,
+    Command,
+    face_option,
+    max_pixels_option,
+    output_option,
+    quality_option,
+    seed_option,
+)
+from latentedit.cli._outputs import check_distinct, check_picture, picture_path
 
 
 class ColorType(click.ParamType):
@@ -38,7 +47,9 @@ class ColorType(click.ParamType):
 @click.option("--region", type=click.Path(path_type=Path), help="Also write where the mask is, white on black.")
 @face_option
 @seed_option
-@output_option("masked.png")
+@quality_option
+@max_pixels_option
+@output_option("masked.png", "The picture to write, or a folder.")
 def command(
     photo: Path,
     kind: str,
@@ -47,6 +58,8 @@ def command(
     region: Path | None,
     face: int | str,
     seed: int,
+    quality: int | str | None,
+    max_pixels: int,
     output: Path,
 ) -> None:
     """Draw a face mask over the faces in PHOTO.
@@ -57,12 +70,15 @@ def command(
 
     from latentedit.faces.detect import choose_faces
     from latentedit.faces.masks import draw_mask
-    from latentedit.images import check_suffix, load_image, save_image
+    from latentedit.images import open_photo, save_image, save_photo
 
-    for path in (output, region):
-        if path is not None:
-            check_suffix(path)
-    picture = load_image(photo)
+    output = picture_path(output, photo, "masked")
+    check_picture(output, quality)
+    if region is not None:
+        check_picture(region)
+    check_distinct({"-o": output, "--region": region}, [photo])
+    original = open_photo(photo, max_pixels=max_pixels)
+    picture = original.rgb
     covered = None
     for number, one in enumerate(choose_faces(picture, face, name=str(photo))):  # pyright: ignore[reportArgumentType]
         drawn = draw_mask(
@@ -70,7 +86,7 @@ def command(
         )  # fmt: skip
         picture = drawn.photo
         covered = drawn.region if covered is None else ImageChops.lighter(covered, drawn.region)
-    save_image(picture, output)
+    save_photo(picture, output, like=original, quality=quality)  # pyright: ignore[reportArgumentType]
     click.echo(str(output))
     if region is not None and covered is not None:
         save_image(covered, region)

@@ -7,16 +7,27 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentedit.cli._common import Command, device_option, model_option, output_option, seed_option
+from latentedit.cli._common import (
+    Command,
+    device_option,
+    max_pixels_option,
+    model_option,
+    output_option,
+    quality_option,
+    seed_option,
+)
 from latentedit.cli._faces import (
     FACE_FILE,
-    check_picture,
     has_photo,
     method_option,
     open_faces,
     open_model,
+    open_photos,
+    original_of,
     steps_option,
 )
+from latentedit.cli._outputs import check_distinct, check_picture, picture_path, usage
+from latentedit.cli._types import Finite
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,7 +42,14 @@ STRENGTHS = (0.25, 0.5, 0.75, 1.0)
     "--layers", default="middle", show_default=True, metavar="LAYERS",
     help="What to take of B: coarse (pose, shape), middle (features), fine (colours), or 0-3,8.",
 )  # fmt: skip
-@click.option("--strength", type=float, default=1.0, show_default=True, help="How much of it: 0 to 1.")
+@click.option(
+    "--strength",
+    type=Finite(0, 2),
+    default=1.0,
+    show_default=True,
+    metavar="NUMBER",
+    help="How much of it: 0 to 1; up to 2 exaggerates.",
+)
 @click.option("--sheet", is_flag=True, help="Write a sheet of coarse, middle and fine at several strengths instead.")
 @click.option("--crop", is_flag=True, help="Write the mixed face alone instead of the photo of A.")
 @click.option("--cell", type=click.IntRange(16, 2048), default=192, show_default=True, help="Pixels of a sheet's cell.")
@@ -40,7 +58,9 @@ STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 @seed_option
 @model_option
 @device_option
-@output_option("mixed.png", "The picture to write; its suffix says which kind.")
+@quality_option
+@max_pixels_option
+@output_option("mixed.png", "The picture to write; its suffix says which kind. Or a folder.")
 def command(
     a: Path,
     b: Path,
@@ -51,6 +71,8 @@ def command(
     cell: int,
     model: str | None,
     device: str,
+    quality: int | str | None,
+    max_pixels: int,
     output: Path,
     **inversion: Any,
 ) -> None:
@@ -60,19 +82,27 @@ def command(
     result is that photo with the mixed face.
     """
     from latentedit.editing import mix
-    from latentedit.images import save_image
+    from latentedit.images import save_image, save_photo
     from latentedit.latents import layer_indices
 
-    check_picture(output)
+    output = picture_path(output, a, "mixed")
+    check_picture(output, quality)
+    check_distinct({"-o": output}, [a, b])
     loaded = open_model(model, device)
-    layer_indices(layers, loaded.generator.synthesis.layer_resolutions)
-    (one,), (other,) = open_faces([a, b], loaded, **inversion)
+    with usage():
+        layer_indices(layers, loaded.generator.synthesis.layer_resolutions)
+    photos = open_photos([a, b], max_pixels)
+    (one,), (other,) = open_faces([a, b], loaded, photos=photos, **inversion)
+    kept: Any = quality
     if sheet:
-        picture = mix_sheet(one, other, loaded, cell=cell)
+        save_image(mix_sheet(one, other, loaded, cell=cell), output, quality=kept)
     else:
         mixed = mix(one, other, layers=layers, strength=strength, model=loaded)
-        picture = mixed.image if crop or not has_photo(one) else mixed.paste_back()
-    save_image(picture, output)
+        if crop or not has_photo(one):
+            save_image(mixed.image, output, quality=kept)
+        else:
+            original = photos[a] if a in photos else original_of(one, max_pixels)
+            save_photo(mixed.paste_back(photo=original), output, like=original, quality=kept)
     click.echo(str(output))
 
 

@@ -96,7 +96,7 @@ def subject_of(source: Faces, *, generator: StyleGenerator | None = None, model:
     array ([N,L,w_dim], [N,w_dim]), the path of an inversion (``.safetensors``) or of latents (``.npz``), or a list.
 
     ``model`` (a `Model`, or what `load_model` takes) or ``generator`` say what shows them; by default an inversion
-    names its own model, and latents belong to the embedded one.
+    names its own model, and latents belong to the default one.
 
     Raises:
         FingerprintError: an inversion of another generator.
@@ -137,7 +137,7 @@ def model_of(
     generator: StyleGenerator | None = None,
     model: ModelLike | None = None,
 ) -> Model:
-    """The model that shows ``items``: the one given, else the first that an item names, else the embedded one."""
+    """The model that shows ``items``: the one given, else the first that an item names, else the default one."""
     if generator is not None and model is not None:
         raise LatentEditError("Both a generator and a model were given.", "Give one: a model holds its generator.")
     if generator is not None or model is not None:

@@ -20,6 +20,10 @@ from latentedit.errors import DirectionError
 from latentedit.models import Model
 
 Amount = float | int | Sequence[float] | Tensor
+FARTHEST = 100.0
+"""The largest distance along a direction that is taken for meant; faces end at a tenth of it."""
+
+_TYPED = "Write for example --age 10, --smile 0.8."
 Directions = Mapping[str, Direction | str | os.PathLike[str]] | str | os.PathLike[str]
 
 
@@ -68,8 +72,8 @@ def read_requests(
     """Find the direction of everything that was asked for, and bring the amounts into shape.
 
     Raises:
-        DirectionError: an unknown attribute (the known ones are listed), one asked for twice, or an amount that is no
-            finite number.
+        DirectionError: an unknown attribute (the known ones are listed), one asked for twice, an amount that is no
+            finite number or no score, or a distance beyond `FARTHEST`.
         FingerprintError: a direction of another generator.
     """
     known = known_directions(model, directions)
@@ -79,7 +83,15 @@ def read_requests(
             name = _known_name(written, known, model)
             if name in requests:
                 raise DirectionError(f"{name!r} is asked for twice.", "Give an amount or a distance, not both.")
-            requests[name] = Request(name, _direction(known[name], model), **{kind: _numbers(written, value)})
+            direction, numbers = _direction(known[name], model), _numbers(written, value)
+            if kind == "amount":
+                direction.check_amount(numbers)
+            elif bool((numbers.abs() > FARTHEST).any()):
+                worst = float(numbers[numbers.abs().argmax()])
+                raise DirectionError(
+                    f"A distance of {worst:g} along {name!r} lies beyond every face.", f"Stay within +-{FARTHEST:g}."
+                )
+            requests[name] = Request(name, direction, **{kind: numbers})
     return list(requests.values())
 
 
@@ -109,16 +121,18 @@ def _known_name(written: str, known: Iterable[str], model: Model) -> str:
 
 
 def _direction(found: Direction | Path, model: Model) -> Direction:
-    direction = found if isinstance(found, Direction) else load_direction(found, model)
-    direction.check(model.fingerprint)
-    return direction
+    return found.of(model) if isinstance(found, Direction) else load_direction(found, model)
 
 
 def _numbers(name: str, value: Any) -> Tensor:
     try:
         numbers = torch.as_tensor(value, dtype=torch.float32).reshape(-1)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise DirectionError(f"{name}={value!r} is no number.", "Write for example age=10, smile=0.8.") from error
+        raise DirectionError(
+            f"{name}={value!r} is no number.", "Write for example age=10, smile=0.8.", typed=_TYPED
+        ) from error
     if not numbers.numel() or not bool(torch.isfinite(numbers).all()):
-        raise DirectionError(f"{name}={value!r} is no finite number.", "Write for example age=10, smile=0.8.")
+        raise DirectionError(
+            f"{name}={value!r} is no finite number.", "Write for example age=10, smile=0.8.", typed=_TYPED
+        )
     return numbers

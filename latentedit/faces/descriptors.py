@@ -8,16 +8,14 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from latentedit.errors import LatentEditError
 from latentedit.faces.dataset import FaceSource, PrepareConfig, find_face, read_csv, save_array
-from latentedit.faces.detect import load_dlib, model_file
+from latentedit.faces.dlib_models import describe_chip, load_dlib
 from latentedit.images import load_image
 
 
@@ -32,7 +30,7 @@ def describe(photo: Image.Image, landmarks: np.ndarray) -> np.ndarray:
     low, high = np.floor(landmarks.min(0)).astype(int), np.ceil(landmarks.max(0)).astype(int)
     shape = dlib.full_object_detection(dlib.rectangle(*low.tolist(), *high.tolist()), points)
     chip = dlib.get_face_chip(np.asarray(photo), shape, 150, 0.25)
-    return np.array(_network().compute_face_descriptor(chip), dtype=np.float32)
+    return describe_chip(chip)
 
 
 def describe_shards(sources: Sequence[FaceSource], folder: Path, config: PrepareConfig, jobs: int) -> Iterator[str]:
@@ -62,8 +60,3 @@ def _describe_shard(source: FaceSource, table: Path, target: Path, config: Prepa
             rows.append(np.full(128, np.nan, np.float32))
     save_array(target, np.stack(rows) if rows else np.zeros((0, 128), np.float32))
     return target.stem
-
-
-@cache
-def _network() -> Any:
-    return load_dlib().face_recognition_model_v1(str(model_file("dlib_face_recognition_resnet_model_v1.dat")))

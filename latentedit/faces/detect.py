@@ -6,17 +6,17 @@ nose 27-35, eyes 36-47, mouth 48-67.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
-from latentedit.errors import FaceError, MissingExtraError
+from latentedit.errors import FaceError
+from latentedit.faces.dlib_models import predict_landmarks, run_cnn, run_hog
+from latentedit.faces.no_face import why_none
+from latentedit.faces.turned import needs_turning, roll_of_face, scaled, search_turned, upright_landmarks
 from latentedit.images import load_image
 
 DetectorName = Literal["auto", "hog", "cnn"]
@@ -25,7 +25,10 @@ SMALL_PHOTO = 600
 """Photos whose longer side is below this are searched at twice their size: dlib's detectors need 80 pixels a face."""
 LARGE_PHOTO = 2000
 """Photos with a longer side above this are searched scaled down to it first."""
-_CNN_SIDE = 700
+_CNN_PIXELS = (350_000, 750_000)  # 2 and 4 seconds of one core
+_SMALLEST_SIDE = 24  # of a picture that is searched: dlib needs some pixels to scan
+_SURE = 0.8  # score of an upright face that leaves no doubt
+_SURER = 0.4  # by which a turned one has to exceed it
 _WEAK = 0.1  # share of the best score below which a frontal detection is taken for a pattern in cloth or leaves
 
 
@@ -51,9 +54,11 @@ def detect(
 ) -> list[DetectedFace]:
     """All faces in an RGB ``photo``, the largest first; an empty list when there is none.
 
-    "hog" is fast and sees frontal faces; "cnn" also sees masked and turned ones and takes seconds on a CPU. "auto" asks
-    the first, and the second when the first sees nothing. Each searches the photo scaled by ``scales`` in turn until it
-    sees a face; by default they follow from the size of the photo.
+    "hog" is fast and sees frontal faces, from eight sides where it sees none upright; "cnn" also sees masked and turned
+    away ones and takes seconds on a CPU. "auto" asks the first, and the second when the first sees nothing. Each
+    searches the photo scaled by ``scales`` in turn until it sees a face; by default they follow from the size of the
+    photo, and bound the effort: about half a second of HOG, and 6 seconds of CNN. With ``scales`` given, HOG looks at
+    upright faces only.
 
     Raises:
         FaceError: an unknown detector.
@@ -66,9 +71,13 @@ def detect(
     if min(photo.size) < 8:
         return faces
     if detector in ("auto", "hog"):
-        faces = _search(photo, scales or _hog_scales(photo), _run_hog, "hog")
+        faces = _search(photo, scales or _hog_scales(photo), _hog_upright, "hog")
+        surest = max((face.score for face in faces), default=-_SURER)
+        if scales is None and surest < _SURE:  # a face upside down leaves something face-like upright
+            turned = _turned(photo)
+            faces = turned if max((face.score for face in turned), default=-1.0) > surest + _SURER else faces
     if detector == "cnn" or (detector == "auto" and not faces):
-        faces = _search(photo, scales or _cnn_scales(photo), _run_cnn, "cnn")
+        faces = _search(photo, scales or _cnn_scales(photo), run_cnn, "cnn")
     return sorted(faces, key=lambda face: -face.area)
 
 
@@ -82,9 +91,8 @@ def guess_face(photo: Image.Image) -> DetectedFace | None:
     fit = 140 / min(photo.size)
     best, best_value = None, -np.inf
     for scale in (fit, 1.4 * fit, 2 * fit):
-        pixels = np.asarray(_scaled(photo, scale))
-        rectangles, scores, _ = _hog().run(pixels, 0, -1.0)
-        for rectangle, score in zip(rectangles, scores, strict=True):
+        pixels = np.asarray(scaled(photo, scale))
+        for rectangle, score in run_hog(pixels, -1.0):
             middle = np.array([rectangle.left() + rectangle.right(), rectangle.top() + rectangle.bottom()]) / 2
             away = middle / (pixels.shape[1], pixels.shape[0]) - 0.5
             value = score - np.hypot(*away)
@@ -110,7 +118,10 @@ def choose_faces(
     found = detect(photo, detector=detector)
     subject = f"The photo {name!r}" if name else "The photo"
     if not found:
-        raise FaceError(f"{subject} shows no face that the detector sees.", "Give a photo of a face that looks at you.")
+        raise FaceError(
+            f"{subject} shows no face that the detector sees: {why_none(photo)}.",
+            "Give a photo of a face that looks at you, at least 80 pixels wide.",
+        )
     if face == "all":
         return found
     if face > len(found):
@@ -120,11 +131,8 @@ def choose_faces(
 
 
 def landmarks_in(photo: Image.Image, box: tuple[float, float, float, float]) -> np.ndarray:
-    """The 68 landmarks ``[68,2]`` of the face in ``box`` (left, top, right, bottom)."""
-    dlib = load_dlib()
-    rectangle = dlib.rectangle(*(round(value) for value in box))
-    shape = _predictor()(np.asarray(photo), rectangle)
-    return np.array([(point.x, point.y) for point in shape.parts()], dtype=np.float64)
+    """The 68 landmarks ``[68,2]`` of the upright face in ``box`` (left, top, right, bottom)."""
+    return predict_landmarks(np.asarray(photo), box)
 
 
 def _hog_scales(photo: Image.Image) -> list[float]:
@@ -139,10 +147,10 @@ def _hog_scales(photo: Image.Image) -> list[float]:
 
 
 def _cnn_scales(photo: Image.Image) -> list[float]:
-    longest = max(photo.size)
-    if longest < 300:
+    if max(photo.size) < 300:
         return [2.0, 1.0]
-    return [min(1.0, _CNN_SIDE / longest), min(2.0, 2 * _CNN_SIDE / longest)]
+    area = photo.width * photo.height
+    return [min(2.0, float(np.sqrt(pixels / area))) for pixels in _CNN_PIXELS]
 
 
 def _search(
@@ -150,78 +158,48 @@ def _search(
 ) -> list[DetectedFace]:
     """Faces at the first of ``scales`` at which there are any."""
     for scale in scales:
-        found = run(np.asarray(_scaled(photo, scale)))
+        picture = scaled(photo, scale)
+        if min(picture.size) < _SMALLEST_SIDE:  # a strip: nothing in it is as high as a face
+            continue
+        found = run(np.asarray(picture))
         if found:
             return [_face(photo, rectangle, score, scale, name) for rectangle, score in found]
     return []
 
 
-def _scaled(photo: Image.Image, scale: float) -> Image.Image:
-    if scale == 1.0:
-        return photo
-    size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
-    return photo.resize(size, Image.Resampling.BILINEAR if scale > 1 else Image.Resampling.BOX)
+def _turned(photo: Image.Image) -> list[DetectedFace]:
+    if min(photo.size) < _SMALLEST_SIDE:
+        return []
+    faces = []
+    for found in search_turned(photo):
+        points = upright_landmarks(photo, found.centre, found.width, found.angle)
+        faces.append(DetectedFace(_box(found.centre, found.width), points, found.score, "hog"))
+    return faces
 
 
 def _face(photo: Image.Image, rectangle: Any, score: float, scale: float, name: str) -> DetectedFace:
     corners = (rectangle.left(), rectangle.top(), rectangle.right() + 1, rectangle.bottom() + 1)
     left, top, right, bottom = (value / scale for value in corners)
     box = (left, top, right, bottom)
+    centre, width = ((left + right - 1) / 2, (top + bottom - 1) / 2), right - left
+    roll = roll_of_face(photo, centre, width) if name == "cnn" else 0.0
+    if roll:
+        return DetectedFace(box, upright_landmarks(photo, centre, width, roll), float(score), name)
     if scale > 1:  # whole pixels of the larger picture are finer than those of the photo
-        points = (landmarks_in(_scaled(photo, scale), corners) + 0.5) / scale - 0.5
+        points = (landmarks_in(scaled(photo, scale), corners) + 0.5) / scale - 0.5
     else:
         points = landmarks_in(photo, box)
+    if needs_turning(points):
+        points = upright_landmarks(photo, centre, width, 0.0)
     return DetectedFace(box, points, float(score), name)
 
 
-def _run_hog(pixels: np.ndarray) -> list[tuple[Any, float]]:
-    rectangles, scores, _ = _hog().run(pixels, 0, 0.0)
-    weak = _WEAK * max(scores, default=0.0)
-    return [(rectangle, score) for rectangle, score in zip(rectangles, scores, strict=True) if score >= weak]
+def _box(centre: tuple[float, float], width: float) -> tuple[float, float, float, float]:
+    x, y, half = centre[0] + 0.5, centre[1] + 0.5, width / 2
+    return x - half, y - half, x + half, y + half
 
 
-def _run_cnn(pixels: np.ndarray) -> list[tuple[Any, float]]:
-    return [(found.rect, found.confidence) for found in _cnn()(pixels, 0)]
-
-
-def load_dlib() -> Any:
-    """The dlib module.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    try:
-        import dlib
-    except ImportError as error:
-        raise MissingExtraError("dlib is not installed.", "Run: pip install dlib-bin") from error
-    return dlib
-
-
-def model_file(name: str) -> Path:
-    """Path of one of dlib's model files; the package that holds them is located and never imported.
-
-    Raises:
-        MissingExtraError: the package or the file is not there.
-    """
-    spec = importlib.util.find_spec("face_recognition_models")
-    folders = list(spec.submodule_search_locations or []) if spec else []
-    for folder in folders:
-        path = Path(folder) / "models" / name
-        if path.is_file():
-            return path
-    raise MissingExtraError(f"dlib's model file {name} is missing.", "Run: pip install face_recognition_models")
-
-
-@cache
-def _hog() -> Any:
-    return load_dlib().get_frontal_face_detector()
-
-
-@cache
-def _cnn() -> Any:
-    return load_dlib().cnn_face_detection_model_v1(str(model_file("mmod_human_face_detector.dat")))
-
-
-@cache
-def _predictor() -> Any:
-    return load_dlib().shape_predictor(str(model_file("shape_predictor_68_face_landmarks.dat")))
+def _hog_upright(pixels: np.ndarray) -> list[tuple[Any, float]]:
+    found = run_hog(pixels)
+    weak = _WEAK * max((score for _, score in found), default=0.0)
+    return [(rectangle, score) for rectangle, score in found if score >= weak]

@@ -208,8 +208,18 @@ def _sample(layers: np.ndarray, where: np.ndarray) -> np.ndarray:
 def _shadow(cover: np.ndarray, light: _Light, unit: float) -> np.ndarray:
     """The soft shadow of the mask on the skin beside it, away from the light."""
     near = gaussian_filter(cover, 0.035 * unit)
-    away = np.roll(cover, (round(-0.04 * unit * light.direction[1]), round(-0.04 * unit * light.direction[0])), (0, 1))
+    away = shifted(cover, round(-0.04 * unit * light.direction[1]), round(-0.04 * unit * light.direction[0]))
     return np.clip(0.20 * near + 0.16 * gaussian_filter(away, 0.05 * unit), 0, 0.4)
+
+
+def shifted(values: np.ndarray, down: int, right: int) -> np.ndarray:
+    """``values`` [h,w] moved by whole pixels; zeros come in, and what leaves does not come back on the other side."""
+    height, width = values.shape
+    result = np.zeros_like(values)
+    if abs(down) < height and abs(right) < width:
+        source = values[max(0, -down) : height - max(0, down), max(0, -right) : width - max(0, right)]
+        result[max(0, down) :, max(0, right) :][: source.shape[0], : source.shape[1]] = source
+    return result
 
 
 def blur_of(patch: np.ndarray) -> float:

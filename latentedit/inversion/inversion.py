@@ -21,7 +21,7 @@ from latentedit.codes import Code, WeightDelta
 from latentedit.codes.delta import adapted
 from latentedit.errors import FaceError, FingerprintError, ImageError, LatentError
 from latentedit.faces import AlignedFace, CropTemplate, paste_back
-from latentedit.files import atomic_path
+from latentedit.files import check_suffix
 from latentedit.images import ImageSource, load_image, to_pil
 from latentedit.inversion.latent_files import load_latents
 from latentedit.inversion.reference import PhotoReference
@@ -34,7 +34,7 @@ from latentedit.inversion.storage import (
     read_archive,
     write_archive,
 )
-from latentedit.latents import check_ws
+from latentedit.latents import check_ws, save_ws
 from latentedit.models import Model
 from latentedit.networks import StyleGenerator, fingerprint
 
@@ -110,13 +110,17 @@ class Inversion:
             ImageError: the photo is gone, was changed, or was never kept.
         """
         if self.aligned is None:
-            raise FaceError("This inversion was made of a crop, so there is no photo to paste into.", "Use .image.")
+            raise FaceError(
+                "This inversion was made of a crop, so there is no photo to paste into.",
+                "Use .image.",
+                typed="Use --crop.",
+            )
         if photo is not None:
             return replace(self.aligned, photo=load_image(photo))
         if self.aligned.photo is not None:
             return self.aligned
         if self.photo is None:
-            raise ImageError("This inversion kept no photo.", "Give it with photo= (--photo).")
+            raise ImageError("This inversion kept no photo.", "Give it with photo=.", typed="Give it with --photo.")
         return replace(self.aligned, photo=self.photo.open())
 
     def paste_back(
@@ -139,11 +143,11 @@ class Inversion:
         no file of its own, False never.
 
         Raises:
-            OutputError: the file cannot be written.
+            OutputError: another suffix, or a place that cannot be written to.
         """
+        check_suffix(path, (".safetensors", ".npz"), "an inversion")
         if Path(path).suffix.lower() == ".npz":
-            with atomic_path(path) as temporary, temporary.open("wb") as stream:
-                np.savez(stream, w=self.ws.cpu().numpy())
+            save_ws(path, self.ws)
             return
         photo = self.photo.embedded() if self.photo is not None and embed_photo else self.photo
         tensors = {**code_tensors(self.code), "image": pixels_of(self.image), "target": pixels_of(self.target)}

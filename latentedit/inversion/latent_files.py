@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from latentedit.errors import LatentError, ModelError, UnsafeCheckpointError
+from latentedit.files import is_special
 from latentedit.inversion.storage import read_archive, unreadable
 from latentedit.models.export import read_npy, read_pt
 
@@ -33,6 +34,8 @@ def load_latents(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         UnsafeCheckpointError: a pickle that asks for more than arrays.
     """
     suffix = Path(path).suffix.lower()
+    if is_special(path):
+        raise unreadable(path, OSError())
     try:
         if suffix == ".safetensors":
             found: Any = {Path(path).stem: read_archive(path)[0]["ws"]}

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from latentedit import faces
+from latentedit import faces, images
 from latentedit.errors import FaceError, ImageError
 from latentedit.faces import AlignedFace
 from latentedit.images import ImageSource, load_image, to_tensor
@@ -49,9 +49,9 @@ def is_several(image: object) -> TypeGuard[list[Photo] | tuple[Photo, ...] | np.
 def gather(image: Photo, *, model: Model, face: int | str | None, region: Region | None = None) -> list[Portrait]:
     """The faces of one photo, as crops by the model's template.
 
-    ``image`` is a path, a PIL image, a uint8 array, or an `AlignedFace`. ``face`` is 1 for the largest, 2, ..., "all",
-    or None for a photo that is a crop already. ``region`` [H,W] of the photo's size, in [0,1] (or 0-255 where uint8, as
-    an ``L`` image), says how much each pixel counts.
+    ``image`` is a path, a `latentedit.images.Photo`, a PIL image, a uint8 array, or an `AlignedFace`. ``face`` is 1 for
+    the largest, 2, ..., "all", or None for a photo that is a crop already. ``region`` [H,W] of the photo's size, in
+    [0,1] (or 0-255 where uint8, as an ``L`` image), says how much each pixel counts.
 
     Raises:
         ImageError: the photo cannot be read, or the region does not fit it.
@@ -63,18 +63,21 @@ def gather(image: Photo, *, model: Model, face: int | str | None, region: Region
     if face is not None and face != "all" and (isinstance(face, bool) or not isinstance(face, int) or face < 1):
         raise FaceError(f"face={face!r} is no face.", "Give 1 for the largest, 2, ..., 'all', or None for a crop.")
     photo = load_image(image)
-    is_file = isinstance(image, str | os.PathLike)
-    name = Path(image).stem if is_file else "face"
+    path = image.path if isinstance(image, images.Photo) else image
+    is_file = isinstance(path, str | os.PathLike)
+    name = Path(path).stem if is_file else "face"
     if face is None:
         crop = photo if photo.size == (resolution, resolution) else _square(photo, resolution)
-        reference = PhotoReference.of_file(image) if is_file else None
+        reference = PhotoReference.of_file(path) if is_file else None
         return [Portrait(name, crop, None, reference, _crop_weights(region, photo, resolution))]
     try:
         found = faces.align_photo(photo, model.template, resolution, face="all" if face == "all" else face)
     except FaceError as error:
-        raise FaceError(f"{name}: {error.problem}" if is_file else error.problem, error.remedy) from error
+        raise FaceError(
+            f"{name}: {error.problem}" if is_file else error.problem, error.remedy, typed=error.typed
+        ) from error
     several = isinstance(found, list)
-    reference = PhotoReference.of_file(image) if is_file else PhotoReference.of_image(photo)
+    reference = PhotoReference.of_file(path) if is_file else PhotoReference.of_image(photo)
     return [
         Portrait(
             f"{name}-{i}" if several else name, item.crop, item, reference, _photo_weights(region, item, resolution)

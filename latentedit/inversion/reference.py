@@ -11,7 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from latentedit.errors import ImageError
-from latentedit.images import load_image
+from latentedit.files import is_special, path_from_text, path_to_text
+from latentedit.images import MAX_PIXELS, Photo, load_image, open_photo
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class PhotoReference:
 
     @classmethod
     def of_file(cls, path: str | os.PathLike[str]) -> PhotoReference:
-        """Refer to a file that can be read."""
-        return cls(str(Path(path).resolve()), hashlib.sha256(Path(path).read_bytes()).hexdigest())
+        """Refer to a file that can be read; its path is text that every file can hold."""
+        return cls(path_to_text(Path(path).resolve()), hashlib.sha256(Path(path).read_bytes()).hexdigest())
 
     @classmethod
     def of_image(cls, photo: Image.Image) -> PhotoReference:
@@ -51,15 +52,34 @@ class PhotoReference:
         Raises:
             ImageError: the file is gone or was changed.
         """
-        with Image.open(io.BytesIO(self._read() if self.data is None else self.data)) as image:
-            return load_image(image)
+        return load_image(self._stream())
+
+    def open_photo(self, *, max_pixels: int = MAX_PIXELS) -> Photo:
+        """The photo with all that it carries, as `latentedit.images.open_photo` gives it.
+
+        Raises:
+            ImageError: the file is gone or was changed, or has more than ``max_pixels``.
+        """
+        return open_photo(self._stream(), max_pixels=max_pixels)
+
+    def _stream(self) -> io.BytesIO:
+        return io.BytesIO(self._read() if self.data is None else self.data)
 
     def _read(self) -> bytes:
-        remedy = "Give the photo with photo=, or keep it inside with save(..., embed_photo=True)."
+        path = path_from_text(self.path or "")
         try:
-            data = Path(self.path or "").read_bytes()
-        except OSError as error:
-            raise ImageError(f"The photo {self.path!r} of this inversion cannot be read.", remedy) from error
+            if is_special(path):
+                raise OSError("it is a pipe or a device")
+            data = Path(path).read_bytes()
+        except (OSError, ValueError) as error:
+            raise self._gone("cannot be read") from error
         if self.sha256 and hashlib.sha256(data).hexdigest() != self.sha256:
-            raise ImageError(f"The photo {self.path!r} has changed since it was inverted.", remedy)
+            raise self._gone("has changed since it was inverted")
         return data
+
+    def _gone(self, how: str) -> ImageError:
+        return ImageError(
+            f"The photo {self.path!r} of this inversion {how}.",
+            "Give the photo with photo=, or keep it inside with save(..., embed_photo=True).",
+            typed="Give the photo with --photo, or keep it inside with `latentedit invert --embed-photo`.",
+        )

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from latentedit.codes import Code
 from latentedit.errors import LatentError
-from latentedit.files import save_tensors
+from latentedit.files import is_special, save_tensors
 
 FORMAT = "latentedit"
 KIND = "inversion"
@@ -41,6 +41,8 @@ def read_archive(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
     Raises:
         LatentError: no such file, no inversion, a damaged one, or one of a newer version.
     """
+    if is_special(path):
+        raise unreadable(path, OSError())
     try:
         with safe_open(path, "pt") as archive:
             metadata = dict(archive.metadata() or {})
@@ -123,6 +125,8 @@ def damaged(path: str | os.PathLike[str], error: Exception) -> LatentError:
 
 def unreadable(path: str | os.PathLike[str], error: Exception) -> LatentError:
     """The error that says that a file is missing or of another kind."""
+    if is_special(path):
+        return LatentError(f"{str(path)!r} is a pipe or a device, no file.", "Save it into a file first.")
     if not Path(path).is_file():
         return LatentError(f"There is no file {str(path)!r}.", "Check the path.")
     return LatentError(f"{str(path)!r} cannot be read as latents: {error}.", "Give a file written by an inversion.")

@@ -1,4 +1,4 @@
-"""Films of one list of frames: GIF, WebP, MP4, numbered PNG files."""
+"""Films: GIF, WebP, MP4, numbered PNG files. Frames are taken one by one, and none is kept."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from latentedit.errors import MissingExtraError, OutputError
+from latentedit.errors import OutputError
 from latentedit.files import atomic_path
-from latentedit.media.frames import Frame, prepare
-from latentedit.media.palette import with_shared_palette
+from latentedit.media.ffmpeg import encoder, find_ffmpeg
+from latentedit.media.frames import Frame, Spool, prepare
+from latentedit.media.gif import write_gif
+from latentedit.media.palette import SharedPalette
 
 PathLike = str | os.PathLike[str]
 
+SLOWEST, FASTEST = 0.01, 1000.0
 _GIF_MAX_FPS = 50.0  # browsers slow a frame shorter than 2/100 s down to 10/100 s
 
 
 def save_animation(
-    frames: Sequence[Frame], path: PathLike, fps: float = 30.0, *, loop: bool = True, size: int | None = None
+    frames: Iterable[Frame], path: PathLike, fps: float = 30.0, *, loop: bool = True, size: int | None = None
 ) -> Path:
     """Write ``frames`` as the kind of film that the suffix of ``path`` names.
 
@@ -51,7 +53,7 @@ def save_animation(
 
 
 def save_gif(
-    frames: Sequence[Frame],
+    frames: Iterable[Frame],
     path: PathLike,
     fps: float = 30.0,
     *,
@@ -65,24 +67,22 @@ def save_gif(
     crawl from frame to frame. GIF counts time in 1/100 s; durations alternate so that the film keeps its length, and
     above 50 frames a second, which no player shows, frames are dropped instead.
     """
-    images = prepare(frames, size)
-    if fps > _GIF_MAX_FPS:
-        kept = max(1, round(len(images) * _GIF_MAX_FPS / fps))
-        images = [images[min(len(images) - 1, int(i * fps / _GIF_MAX_FPS))] for i in range(kept)]
-        fps = _GIF_MAX_FPS
-    paletted = with_shared_palette(images, dither)
-    durations = [10 * d for d in _durations(len(paletted), fps, ticks=100)]
-    options: dict[str, Any] = {"loop": 0} if loop else {}
-    with atomic_path(path) as temporary:
-        paletted[0].save(
-            temporary, "GIF", save_all=True, append_images=paletted[1:], duration=durations, disposal=1, optimize=False,
-            **options,
-        )  # fmt: skip
+    check_fps(fps)
+    with atomic_path(path) as temporary, Spool(prepare(frames, size)) as images:
+        kept = range(len(images))
+        if fps > _GIF_MAX_FPS:
+            count = max(1, round(len(images) * _GIF_MAX_FPS / fps))
+            kept = [min(len(images) - 1, int(i * fps / _GIF_MAX_FPS)) for i in range(count)]
+            fps = _GIF_MAX_FPS
+        step = max(1, len(kept) // 12)
+        palette = SharedPalette([images[i] for i in kept[::step]], dither)
+        paletted = (palette.apply(images[i]) for i in kept)
+        write_gif(temporary, paletted, _durations(len(kept), fps, ticks=100), loop=loop)
     return Path(path)
 
 
 def save_webp(
-    frames: Sequence[Frame],
+    frames: Iterable[Frame],
     path: PathLike,
     fps: float = 30.0,
     *,
@@ -91,62 +91,53 @@ def save_webp(
     quality: int = 90,
     lossless: bool = False,
 ) -> Path:
-    """Write an animated WebP; ``quality`` is 0-100."""
-    images = prepare(frames, size)
-    with atomic_path(path) as temporary:
-        images[0].save(
-            temporary, "WEBP", save_all=True, append_images=images[1:], duration=_durations(len(images), fps, 1000),
-            loop=0 if loop else 1, quality=quality, lossless=lossless, method=4,
-        )  # fmt: skip
-    return Path(path)
-
-
-def save_mp4(
-    frames: Sequence[Frame], path: PathLike, fps: float = 30.0, *, size: int | None = None, crf: int = 16
-) -> Path:
-    """Write H.264 in an MP4 that every player opens (4:2:0, even sizes; an odd edge is repeated by one pixel).
-
-    ``crf`` is x264's constant rate factor: lower is better and larger. The number of threads is fixed, because the
-    encoded bytes depend on it.
+    """Write an animated WebP; ``quality`` is 0-100.
 
     Raises:
         MissingExtraError: imageio-ffmpeg, or the program in it, is not installed.
         OutputError: ffmpeg refused; its last words are in the message.
     """
-    try:
-        import imageio_ffmpeg
+    arguments = ["-c:v", "libwebp_anim", "-pix_fmt", "bgra", "-lossless", str(int(lossless)), "-quality", str(quality)]
+    arguments += ["-compression_level", "4", "-loop", "0" if loop else "1"]
+    return _encode(frames, path, fps, size, arguments)
 
-        imageio_ffmpeg.get_ffmpeg_exe()
-    except (ImportError, RuntimeError) as error:
-        raise MissingExtraError(
-            f"MP4 needs ffmpeg, which is not here ({error}).",
-            "Run `pip install imageio-ffmpeg`, or save as .gif or .webp.",
-        ) from error
-    _check_fps(fps)
-    arrays = [np.asarray(image) for image in prepare(frames, size)]
-    height, width = arrays[0].shape[:2]
-    padding = ((0, height % 2), (0, width % 2), (0, 0))
-    settings: dict[str, Any] = {
-        "fps": fps, "codec": "libx264", "quality": None, "macro_block_size": 2, "ffmpeg_log_level": "error",
-        "output_params": ["-crf", str(crf), "-preset", "medium", "-threads", "2", "-movflags", "+faststart",
-                          "-fflags", "+bitexact", "-flags:v", "+bitexact", "-map_metadata", "-1"],
-    }  # fmt: skip
-    with atomic_path(path) as temporary:
-        writer = imageio_ffmpeg.write_frames(str(temporary), (width + width % 2, height + height % 2), **settings)
-        try:
-            writer.send(None)
-            for array in arrays:
-                writer.send(np.ascontiguousarray(np.pad(array, padding, mode="edge")))
-        except OSError as error:
-            raise OutputError(f"ffmpeg could not write {str(path)!r}: {error}.", "Try .gif or .webp.") from error
-        finally:
-            writer.close()
-        if temporary.stat().st_size == 0:
-            raise OutputError(f"ffmpeg wrote nothing to {str(path)!r}.", "Try .gif or .webp.")
+
+def save_mp4(
+    frames: Iterable[Frame], path: PathLike, fps: float = 30.0, *, size: int | None = None, crf: int = 16
+) -> Path:
+    """Write H.264 in an MP4 that every player opens (4:2:0, even sizes; an odd edge is repeated by one pixel).
+
+    Colours are converted by ITU-R BT.709, and the file says so: without a word players guess, by the size of the
+    picture. ``crf`` is x264's constant rate factor: lower is better and larger. The number of threads is fixed, because
+    the encoded bytes depend on it.
+
+    Raises:
+        MissingExtraError: imageio-ffmpeg, or the program in it, is not installed.
+        OutputError: ffmpeg refused; its last words are in the message.
+    """
+    convert = "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd+full_chroma_int,format=yuv420p"
+    tag = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
+    arguments = ["-vf", f"{convert},{tag}", "-c:v", "libx264", "-crf", str(crf), "-preset", "medium", "-threads", "2"]
+    return _encode(frames, path, fps, size, [*arguments, "-movflags", "+faststart"], even=True)
+
+
+def _encode(
+    frames: Iterable[Frame], path: PathLike, fps: float, size: int | None, arguments: list[str], *, even: bool = False
+) -> Path:
+    check_fps(fps)
+    find_ffmpeg()
+    images = prepare(frames, size)
+    first = next(images)
+    width, height = first.size
+    shape = (width + width % 2, height + height % 2) if even else (width, height)
+    exact = ["-fflags", "+bitexact", "-flags:v", "+bitexact", "-map_metadata", "-1"]
+    with atomic_path(path) as temporary, encoder(temporary, shape, fps, [*arguments, *exact]) as push:
+        for image in itertools.chain([first], images):
+            push(image)
     return Path(path)
 
 
-def save_frames(frames: Sequence[Frame], path: PathLike, *, size: int | None = None) -> list[Path]:
+def save_frames(frames: Iterable[Frame], path: PathLike, *, size: int | None = None) -> list[Path]:
     """Write numbered PNG files; return their paths.
 
     ``film.png`` gives ``film0000.png``, ``film0001.png`` ... beside it; a path without ``.png`` is a folder and gives
@@ -155,20 +146,23 @@ def save_frames(frames: Sequence[Frame], path: PathLike, *, size: int | None = N
     target = Path(path)
     folder, stem = (target.parent, target.stem) if target.suffix.lower() == ".png" else (target, "frame")
     images = prepare(frames, size)
-    digits = max(4, len(str(len(images) - 1)))
+    first = next(images)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{stem}-", dir=folder))
+        staging = Path(tempfile.mkdtemp(prefix=f".{stem[:32]}-", dir=folder))
     except OSError as error:
         raise OutputError(
             f"Cannot write into {str(folder)!r}: {error.strerror or error}.", "Choose a folder that you may write to."
         ) from error
     try:
-        names = [f"{stem}{i:0{digits}d}.png" for i in range(len(images))]
-        for image, name in zip(images, names, strict=True):
-            image.save(staging / name)
-        for name in names:
-            os.replace(staging / name, folder / name)
+        count = 0
+        for image in itertools.chain([first], images):
+            image.save(staging / f"{count}.png")
+            count += 1
+        digits = max(4, len(str(count - 1)))
+        names = [f"{stem}{i:0{digits}d}.png" for i in range(count)]
+        for i, name in enumerate(names):
+            os.replace(staging / f"{i}.png", folder / name)
     except OSError as error:
         raise OutputError(
             f"Cannot write frames into {str(folder)!r}: {error.strerror or error}.", "Free some space."
@@ -178,13 +172,19 @@ def save_frames(frames: Sequence[Frame], path: PathLike, *, size: int | None = N
     return [folder / name for name in names]
 
 
-def _check_fps(fps: float) -> None:
-    if not 0 < fps < float("inf"):
-        raise OutputError(f"A film cannot have {fps} frames a second.", "Choose a number above 0, such as 30.")
+def check_fps(fps: float) -> None:
+    """Make sure that every kind of film can have ``fps`` frames a second.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    if not SLOWEST <= fps <= FASTEST:
+        raise OutputError(
+            f"A film cannot have {fps:g} frames a second.", f"Choose {SLOWEST:g} to {FASTEST:g}, such as 30."
+        )
 
 
 def _durations(count: int, fps: float, ticks: int) -> list[int]:
     """Whole ticks for each frame whose running sum stays within half a tick of the true time."""
-    _check_fps(fps)
     ends = [int(np.floor(ticks * i / fps + 0.5)) for i in range(count + 1)]
     return [max(1, after - before) for before, after in itertools.pairwise(ends)]

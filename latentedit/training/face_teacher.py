@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from latentedit.errors import ModelError
-from latentedit.faces.detect import load_dlib, model_file
+from latentedit.faces.dlib_models import load_dlib, model_file
 from latentedit.files import atomic_path
 
 CHIP = 150

@@ -37,7 +37,7 @@ def test_align_all_faces_and_equal_names(tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = run("align", "--ffhq", "--size", 32, PHOTOS / "portrait_a.jpg", other, "--face", "all", "-o", out)
     assert result.exit_code == 0, result.output
-    assert sorted(p.name for p in out.glob("*.png")) == ["portrait_a-1.png", "portrait_a_2-1.png"]
+    assert sorted(p.name for p in out.glob("*.png")) == ["portrait_a-1.png", "portrait_a-2-1.png"]
 
 
 def test_mask_writes_photo_and_region(tmp_path: Path) -> None:
@@ -83,8 +83,11 @@ def test_bad_usage(tmp_path: Path) -> None:
     assert run("mask", photo, "--face", "0").exit_code == 2
     assert run("align", "--ffhq", "--model", "x", photo).exit_code == 2
     result = run("mask", photo, "-o", tmp_path / "out.xyz")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "does not say what kind of picture" in result.stderr
+    result = run("mask", photo, "-o", tmp_path / "out.png", "--region", tmp_path / "OUT.png")
+    assert result.exit_code == 2
+    assert "is -o too; give it another name" in result.stderr
     result = run("mask", photo, "--face", 2, "-o", tmp_path / "out.png")
     assert result.exit_code == 1
     assert "shows 1 face, so there is no face 2. Choose 1 to 1, or all." in result.stderr

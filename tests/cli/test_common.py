@@ -102,7 +102,7 @@ def test_option_values(option: Any, arguments: tuple[str, ...], printed: str) ->
     [
         (face_option, ("--face", "0"), "'0' is neither a number from 1 on"),
         (face_option, ("--face", "left"), "'left' is neither a number from 1 on"),
-        (seed_option, ("--seed", "-1"), "-1 is not in the range x>=0"),
+        (seed_option, ("--seed", "-1"), "-1 is not in the range 0<=x<=4294967295"),
         (seeds_option, ("--seeds", "9-0"), "9-0"),
         (device_option, ("--device", "toaster"), "'toaster' cannot be used here"),
         (device_option, ("--device", "cuda:99"), "'cuda:99' cannot be used here"),

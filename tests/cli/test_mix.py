@@ -48,10 +48,12 @@ def test_sheet_has_a_row_for_each_group_and_ends_with_both_faces(call: Callable,
 @pytest.mark.parametrize(
     ("arguments", "status", "text"),
     [
-        (["--layers", "fine"], 1, "Error: layers='fine' is empty in a generator of 16 px."),
-        (["--layers", "some"], 1, "Error: layers='some' cannot be read."),
-        (["--strength", "much"], 2, "'much' is not a valid float"),
-        (["-o", "out"], 1, "Error: 'out' does not say what kind of picture"),
+        (["--layers", "fine"], 2, "layers='fine' is empty in a generator of 16 px."),
+        (["--layers", "some"], 2, "layers='some' cannot be read."),
+        (["--strength", "much"], 2, "'much' is not a valid number"),
+        (["--strength", "9"], 2, "9.0 is not in the range 0<=x<=2"),
+        (["--strength", "nan"], 2, "'nan' is no finite number"),
+        (["-o", "out.txt"], 2, "'out.txt' does not say what kind of picture"),
     ],
 )
 def test_failures(call: Callable, faces: tuple, tmp_path: Path, monkeypatch, arguments, status, text) -> None:

@@ -11,7 +11,8 @@ from PIL import Image
 
 from latentedit.errors import FaceError, MissingExtraError
 from latentedit.faces import detect
-from latentedit.faces.detect import DetectedFace, guess_face, landmarks_in, model_file
+from latentedit.faces.detect import DetectedFace, guess_face, landmarks_in
+from latentedit.faces.dlib_models import model_file
 from latentedit.faces.masks import draw_mask
 
 # Middles of the faces, read off the pictures by eye.
@@ -114,7 +115,7 @@ def test_missing_model_file_names_the_remedy() -> None:
 def test_model_package_is_never_imported_and_dlib_only_when_needed() -> None:
     code = (
         "import sys, latentedit.faces, latentedit.images\n"
-        "from latentedit.faces.detect import model_file\n"
+        "from latentedit.faces.dlib_models import model_file\n"
         "model_file('shape_predictor_68_face_landmarks.dat')\n"
         "print([m for m in ('dlib', 'torch', 'face_recognition_models', 'pkg_resources') if m in sys.modules])"
     )

@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, label
 
 from latentedit.errors import FaceError
 from latentedit.faces import CropTemplate, align
 from latentedit.faces.detect import DetectedFace
 from latentedit.faces.mask_art import MEAN_FACE, ORIGIN, SPAN, draw_sheet
 from latentedit.faces.mask_styles import PATTERNS, MaskStyle, from_hsv, random_style
-from latentedit.faces.masks import DrawnMask, blur_of, draw_mask
+from latentedit.faces.masks import DrawnMask, blur_of, draw_mask, shifted
 
 KINDS = ("surgical", "cloth", "respirator")
 
@@ -66,6 +66,35 @@ def test_away_from_the_mask_every_bit_stays(face: tuple[Image.Image, np.ndarray]
     eyes_up = int(points[36:48, 1].max())
     assert changed[: eyes_up - 12].max() == 0
     assert changed[cover(drawn) > 0.9].mean() > 10
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("side", ["left", "right", "bottom"])
+def test_a_face_that_the_frame_cuts_off_wears_one_mask(
+    photos: dict[str, Image.Image], faces: dict[str, list[DetectedFace]], kind: str, side: str
+) -> None:
+    points = faces["portrait_a.jpg"][0].landmarks
+    middle = points[33]
+    left, top, right, bottom = (*(points.min(0) - 60).tolist(), *(points.max(0) + 60).tolist())
+    box = {"left": (middle[0], top, right, bottom), "right": (left, top, middle[0], bottom),
+           "bottom": (left, top, right, points[57][1])}[side]  # fmt: skip
+    whole = tuple(int(value) for value in box)
+    drawn = draw_mask(photos["portrait_a.jpg"].crop(whole), points - whole[:2], kind=kind, seed=2)
+    region = np.asarray(drawn.region)
+    islands, count = label(region > 0, np.ones((3, 3)))
+    assert count == 1, [int((islands == i).sum()) for i in range(1, count + 1)]
+    assert region.max() == 255
+
+
+def test_a_shift_brings_zeros_in() -> None:
+    values = np.arange(1.0, 13).reshape(3, 4)
+    for down, right in ((0, 0), (1, -2), (-2, 1), (5, 0), (0, -9)):
+        expected = np.zeros((3, 4))
+        for y in range(3):
+            for x in range(4):
+                if 0 <= y + down < 3 and 0 <= x + right < 4:
+                    expected[y + down, x + right] = values[y, x]
+        np.testing.assert_array_equal(shifted(values, down, right), expected)
 
 
 def test_same_seed_same_mask_other_seed_another(face: tuple[Image.Image, np.ndarray]) -> None:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from latentedit.errors import ModelError
-from latentedit.faces.detect import load_dlib, model_file
+from latentedit.faces.dlib_models import load_dlib, model_file
 from latentedit.training.face_teacher import (
     CHIP,
     DlibFaceNetwork,

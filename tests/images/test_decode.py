@@ -100,8 +100,6 @@ def test_embedded_profile_is_converted_to_srgb(tmp_path: Path) -> None:
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
     same = load_image(saved(Image.fromarray(RGB), tmp_path / "same.png", icc_profile=lab.tobytes()))
     np.testing.assert_array_equal(np.asarray(same), RGB)  # sRGB already: not one bit changes
-    broken = load_image(saved(Image.fromarray(RGB), tmp_path / "broken.png", icc_profile=b"no profile"))
-    np.testing.assert_array_equal(np.asarray(broken), RGB)
 
 
 def test_callers_image_is_not_changed() -> None:
@@ -119,9 +117,11 @@ def huge_header(path: Path, side: int) -> Path:
     return path
 
 
-@pytest.mark.parametrize("side", [11_000, 30_000])
+@pytest.mark.parametrize("side", [16_000, 30_000])
 def test_huge_headers_are_refused_before_decoding(tmp_path: Path, side: int) -> None:
-    with pytest.raises(ImageError, match=r"the limit is 100 million\. Scale the photo down first\."):
+    with pytest.raises(
+        ImageError, match=r"the limit is 250 million\. Scale the photo down first, or raise max_pixels\."
+    ):
         load_image(huge_header(tmp_path / "a.png", side))
 
 
