@@ -32,6 +32,8 @@ from latentedit.cli._types import Finite
 if TYPE_CHECKING:
     from PIL import Image
 
+    from latentedit.models import Model
+
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 
 
@@ -106,7 +108,7 @@ def command(
     click.echo(str(output))
 
 
-def mix_sheet(a: Any, b: Any, model: Any, *, cell: int = 192) -> Image.Image:
+def mix_sheet(a: Any, b: Any, model: Model, *, cell: int = 192) -> Image.Image:
     """Coarse, middle and fine layers of ``b`` in ``a``, at several strengths, with both faces at the ends."""
     from latentedit.editing import edit, mix
     from latentedit.latents import LAYER_GROUPS

@@ -21,6 +21,7 @@ from latentedit.models.loading import load_model, load_own_parts, registered_nam
 from latentedit.models.locations import BUNDLED, models_folder
 from latentedit.models.model import Model
 from latentedit.models.network_file import FORMAT, load_network
+from latentedit.networks.protocols import StyleEncoder
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -120,11 +121,10 @@ def _part(source: str | os.PathLike[str], part: Literal["encoder", "perception"]
     return model.require("encoder") if part == "encoder" else model.require("perception")
 
 
-def _check_encoder(encoder: Any, model: Model, source: str | os.PathLike[str]) -> None:
-    config = encoder.config
-    if (config.num_ws, config.w_dim) != (model.generator.num_ws, model.generator.w_dim):
+def _check_encoder(encoder: StyleEncoder, model: Model, source: str | os.PathLike[str]) -> None:
+    if (encoder.num_ws, encoder.w_dim) != (model.generator.num_ws, model.generator.w_dim):
         raise ModelError(
-            f"The encoder of {os.fspath(source)!r} gives [{config.num_ws}, {config.w_dim}], but the generator takes "
+            f"The encoder of {os.fspath(source)!r} gives [{encoder.num_ws}, {encoder.w_dim}], but the generator takes "
             f"[{model.generator.num_ws}, {model.generator.w_dim}].",
             "Give the encoder that was trained for this generator.",
         )

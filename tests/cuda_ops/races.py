@@ -1,7 +1,7 @@
 """Run inside ThreadSanitizer: kernels built with it, called from several threads on shared inputs.
 
-``races.py LIBRARY work`` renders and differentiates a small generator in four threads, each kernel on two threads of its
-own, and compares with serial results. ``races.py LIBRARY collide`` lets two calls write into one buffer, which the
+``races.py LIBRARY work`` renders and differentiates a small generator in four threads, each kernel on two threads of
+its own, and compares with serial results. ``races.py LIBRARY collide`` lets two calls write into one buffer, which the
 sanitiser must see.
 """
 

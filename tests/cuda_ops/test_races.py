@@ -44,8 +44,11 @@ def instrumented(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def run(instrumented: tuple[Path, str], task: str) -> subprocess.CompletedProcess[str]:
     library, runtime = instrumented
     environment = {
-        **os.environ, "LD_PRELOAD": runtime, "OMP_NUM_THREADS": "1", "TSAN_OPTIONS": "exitcode=66 history_size=4 halt_on_error=1",
-    }  # fmt: skip
+        **os.environ,
+        "LD_PRELOAD": runtime,
+        "OMP_NUM_THREADS": "1",
+        "TSAN_OPTIONS": "exitcode=66 history_size=4 halt_on_error=1",
+    }
     command = ["setarch", "-R", sys.executable, str(PROGRAM), str(library), task]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     if "unexpected memory mapping" in done.stderr or "personality" in done.stderr:
