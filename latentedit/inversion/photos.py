@@ -15,10 +15,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from latentedit import faces
+from latentedit import faces, images
 from latentedit.errors import FaceError, ImageError
 from latentedit.faces import AlignedFace
-from latentedit import images
 from latentedit.images import ImageSource, load_image, to_tensor
 from latentedit.inversion.reference import PhotoReference
 from latentedit.models import Model
