@@ -8,32 +8,29 @@ from __future__ import annotations
 from latentedit.cuda_ops.activation import bias_act
 from latentedit.cuda_ops.filtered_lrelu import filtered_lrelu
 from latentedit.cuda_ops.filters import setup_filter
-from latentedit.cuda_ops.fused import Chain, chained_conv, products_pay, styled_conv
-from latentedit.cuda_ops.image_branch import to_image, upsample_add
+from latentedit.cuda_ops.fused import styled_conv
 from latentedit.cuda_ops.native import BackendReport, backend_report, reference_only
 from latentedit.cuda_ops.resample import downsample2d, filter2d, upfirdn2d, upsample2d
+from latentedit.cuda_ops.wavelet import wavelet_block, wavelet_image
 from latentedit.cuda_ops.wavelet_reference import haar_cells, pointwise_lrelu, styled_depthwise
 from latentedit.cuda_ops.weights import forget_prepared
 
 __all__ = [
     "BackendReport",
-    "Chain",
     "backend_report",
     "bias_act",
-    "chained_conv",
     "downsample2d",
     "filter2d",
     "filtered_lrelu",
     "forget_prepared",
     "haar_cells",
     "pointwise_lrelu",
-    "products_pay",
     "reference_only",
     "setup_filter",
     "styled_conv",
     "styled_depthwise",
-    "to_image",
     "upfirdn2d",
     "upsample2d",
-    "upsample_add",
+    "wavelet_block",
+    "wavelet_image",
 ]

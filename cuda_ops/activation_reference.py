@@ -90,6 +90,11 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
+def default_gain(act: str) -> float:
+    """The gain that `bias_act` applies after ``act`` unless another is given."""
+    return ACTIVATIONS[act].gain
+
+
 def bias_act_reference(
     x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: float, clamp: float
 ) -> Tensor:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from latentedit import files
 from latentedit.cuda_ops import toolchain
 from latentedit.errors import BackendError
 
@@ -73,12 +74,7 @@ def source_key(target: Target) -> str:
 
 def cache_folder() -> Path:
     """Folder of the built kernels: ``$LATENTEDIT_CACHE/kernels``, else inside the user's cache folder."""
-    root = os.environ.get("LATENTEDIT_CACHE")
-    if root is None:
-        import platformdirs
-
-        root = platformdirs.user_cache_dir("latentedit")
-    return Path(root) / "kernels"
+    return files.cache_folder("kernels")
 
 
 def plan(target: Target, architectures: Sequence[str] | None = None) -> Plan:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import sqrt
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from latentedit.cuda_ops import kernels, launch
 from latentedit.cuda_ops.activation import Backend, _bias_act, _slope, check_backend
-from latentedit.cuda_ops.activation_reference import bias_act_reference
+from latentedit.cuda_ops.activation_reference import bias_act_reference, default_gain
 from latentedit.cuda_ops.epilogue import Epilogue
 from latentedit.cuda_ops.filters import filter_size, parse_padding
 from latentedit.cuda_ops.launch import pointer
@@ -28,7 +27,7 @@ def filtered_lrelu(
     up: int = 1,
     down: int = 1,
     padding: Factor = 0,
-    gain: float = sqrt(2),
+    gain: float = default_gain("lrelu"),
     slope: float = 0.2,
     clamp: float | None = None,
     flip_filter: bool = False,

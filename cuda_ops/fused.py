@@ -23,14 +23,11 @@ from latentedit.cuda_ops.fused_grad import styled_conv_backward
 from latentedit.cuda_ops.fused_layer import run_layer
 from latentedit.cuda_ops.fused_reference import (
     after_modulation,
-    bounded,
     composed,
-    demodulation,
-    energy,
     modulated,
     modulation,
-    tamed,
 )
+from latentedit.cuda_ops.modulation import bounded, demodulation, energy, tamed
 from latentedit.cuda_ops.registration import register
 
 
@@ -181,7 +178,7 @@ def _separate(
 ) -> Tensor:
     if product is None:
         return composed(x, weight, styles, noise, bias, f, *rest)
-    weight = tamed(weight) if x.dtype == torch.float16 else weight
+    weight = tamed(weight, x.dtype)
     scale = demodulation(bounded(styles, x.dtype), energy(weight))
     return after_modulation(product, weight, scale, noise, bias, f, *rest)
 

@@ -9,10 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from latentedit.cuda_ops.activation import bias_act
+from latentedit.cuda_ops.modulation import bounded, demodulation, energy, tamed
 from latentedit.cuda_ops.resample import upfirdn2d
 from latentedit.cuda_ops.weights import prepared
-
-EPS = 1e-8
 
 
 def paddings(f: Tensor | None, up: int) -> tuple[int, int]:
@@ -21,16 +20,11 @@ def paddings(f: Tensor | None, up: int) -> tuple[int, int]:
     return 1 + (taps + up - 1) // 2 - 2, 1 + (taps - up) // 2 - (3 - up)
 
 
-def energy(weight: Tensor) -> Tensor:
-    return weight.square().sum(dim=[2, 3])
-
-
 def composed(
     x: Tensor, weight: Tensor, styles: Tensor, noise: Tensor | None, bias: Tensor, f: Tensor | None, up: int, *spec: Any
 ) -> Tensor:
     """The specification, of operations that are differentiable to any order."""
-    if x.dtype == torch.float16:
-        weight = tamed(weight)
+    weight = tamed(weight, x.dtype)
     scale = demodulation(bounded(styles, x.dtype), energy(weight))
     return after_modulation(modulated(x, styles), weight, scale, noise, bias, f, up, *spec)
 
@@ -49,27 +43,9 @@ def after_modulation(
     return bias_act(x, bias.to(x.dtype), act=act, alpha=alpha, gain=gain, clamp=None if clamp < 0 else clamp)
 
 
-def bounded(styles: Tensor, dtype: torch.dtype) -> Tensor:
-    """Styles that activations of ``dtype`` are multiplied by; demodulation undoes any factor of them.
-
-    float16 overflows at 65504, so they are brought to at most 1 there, as `tamed` brings the weights near 1.
-    """
-    return styles / styles.abs().amax(dim=1, keepdim=True).clamp_min(1e-12) if dtype == torch.float16 else styles
-
-
 def modulated(x: Tensor, styles: Tensor) -> Tensor:
     """``x`` [N, I, H, W] times ``styles`` [N, I], `bounded` for the dtype of ``x``."""
     return x * bounded(styles, x.dtype).to(x.dtype)[:, :, None, None]
-
-
-def demodulation(styles: Tensor, energy: Tensor) -> Tensor:
-    """[N, O]: one over the norms of the modulated filters (equation 3)."""
-    return (styles.square() @ energy.t() + EPS).rsqrt()
-
-
-def tamed(weight: Tensor) -> Tensor:
-    largest = weight.abs().amax(dim=[1, 2, 3], keepdim=True).clamp_min(1e-12)
-    return weight * (weight[0].numel() ** -0.5 / largest)
 
 
 def convolve(x: Tensor, weight: Tensor, up: int) -> Tensor:
@@ -86,10 +62,8 @@ def convolve_back(g: Tensor, weight: Tensor, up: int) -> Tensor:
 
 def modulation(styles: Tensor, weight: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Factors of the input channels [N, I] and of the output channels [N, O], from prepared norms."""
-    if dtype == torch.float16:
-        norms = prepared(weight, "tamed energy", lambda w: energy(tamed(w)))
-    else:
-        norms = prepared(weight, "energy", energy)
+    kind = "tamed energy" if dtype == torch.float16 else "energy"
+    norms = prepared(weight, kind, lambda w: energy(tamed(w, dtype)))
     styles = bounded(styles, dtype)
     return styles, demodulation(styles, norms)
 
@@ -98,7 +72,7 @@ def typed(weight: Tensor, dtype: torch.dtype, up: int) -> Tensor:
     """Weights in the dtype of the activations and channels-last in the order that `convolve` wants; float16 tamed."""
 
     def make(w: Tensor) -> Tensor:
-        w = tamed(w) if dtype == torch.float16 else w
+        w = tamed(w, dtype)
         w = w.to(dtype) if up == 1 else w.to(dtype).transpose(0, 1)
         return w.contiguous(memory_format=torch.channels_last)
 

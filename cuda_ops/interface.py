@@ -21,7 +21,22 @@ _SIGNATURES: dict[str, list[Any]] = {
     "le_winograd_prepare": [_P, _P, _L, _L, _I, _L],
     "le_winograd": [_P, _P, _P, _P, *[_L] * 5, _P, _L],
     "le_winograd_fits": [_L, _L],
+    "le_wavelet_fits": [_L, _L, _L],
+    "le_pack": [_P, _P, _L, _L, _I],
+    "le_wavelet_block": [_P, _P, _P, _L],
+    "le_wavelet_sums": [_P],
+    "le_wavelet_block_grad": [_P, _P, _L],
 }
+
+WAVELET_POINTERS = (
+    *("x", "up", "styles1", "styles2", "taps1", "taps2", "weight1", "weight2", "bias1", "bias2"),
+    *("noise1", "noise2", "head", "head_bias"),
+)
+WAVELET_GRADIENTS = (
+    *("dy", "y", "image", "back1", "back2", "x", "up", "styles1", "styles2", "noise1", "noise2", "head"),
+    *("z1", "d1", "z2", "d2"),
+)
+WAVELET_SIZES = (*("noise1_stride", "noise2_stride", "n", "inputs", "outputs", "height", "width", "image_channels"),)
 
 
 class EpilogueStruct(ctypes.Structure):
@@ -39,6 +54,21 @@ class EpilogueStruct(ctypes.Structure):
         ("gain", ctypes.c_float),
         ("clamp", ctypes.c_float),
     )
+
+
+class WaveletBlockStruct(ctypes.Structure):
+    """`WaveletBlock` of the C side; see wavelet.h."""
+
+    _fields_ = (
+        *((name, _P) for name in WAVELET_POINTERS),
+        *((name, _L) for name in WAVELET_SIZES),
+    )
+
+
+class WaveletGradStruct(ctypes.Structure):
+    """`WaveletGrad` of the C side; see wavelet_grad.cpp."""
+
+    _fields_ = tuple((name, _P) for name in WAVELET_GRADIENTS)
 
 
 def declare(library: ctypes.CDLL) -> ctypes.CDLL:

@@ -12,17 +12,23 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from latentedit.directions import Direction, fit_direction
-    from latentedit.editing import edit, interpolate, mix
+    from latentedit.editing import Edit, Interpolation, edit, interpolate, mix
     from latentedit.errors import LatentEditError
-    from latentedit.inversion import Inversion, invert
-    from latentedit.models import load_generator, load_model
+    from latentedit.faces import AlignedFace
+    from latentedit.inversion import Inversion, InversionConfig, invert
+    from latentedit.models import Model, load_generator, load_model
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AlignedFace",
     "Direction",
+    "Edit",
+    "Interpolation",
     "Inversion",
+    "InversionConfig",
     "LatentEditError",
+    "Model",
     "__version__",
     "edit",
     "fit_direction",
@@ -34,9 +40,14 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AlignedFace": "latentedit.faces",
     "Direction": "latentedit.directions",
+    "Edit": "latentedit.editing",
+    "Interpolation": "latentedit.editing",
     "Inversion": "latentedit.inversion",
+    "InversionConfig": "latentedit.inversion",
     "LatentEditError": "latentedit.errors",
+    "Model": "latentedit.models",
     "edit": "latentedit.editing",
     "fit_direction": "latentedit.directions",
     "interpolate": "latentedit.editing",

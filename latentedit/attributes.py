@@ -194,6 +194,15 @@ def nearest(written: str, known: Iterable[str]) -> str | None:
     return spelt[close[0]] if close else None
 
 
+def mentioned(text: str) -> str | None:
+    """The one attribute whose name stands in ``text`` as a word (``stylegan_ffhq_age_w_boundary``); None for none, or
+    for several."""
+    words = f"_{plain(text)}_"
+    found = {a.name for a in TABLE for spelling in (a.name, *a.aliases) if f"_{spelling}_" in words}
+    longest = {name for name in found if not any(name != other and f"_{name}_" in f"_{other}_" for other in found)}
+    return next(iter(longest)) if len(longest) == 1 else None
+
+
 def unit_of(written: str) -> str | None:
     """The unit of an attribute of the table; None for other names."""
     attribute = get(written)

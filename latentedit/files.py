@@ -27,6 +27,16 @@ _REMEDIES = {
 }
 
 
+def cache_folder(kind: str) -> Path:
+    """Folder for what can be made again: ``$LATENTEDIT_CACHE/kind``, else inside the user's cache folder."""
+    root = os.environ.get("LATENTEDIT_CACHE")
+    if root is None:
+        import platformdirs
+
+        root = platformdirs.user_cache_dir("latentedit")
+    return Path(root) / kind
+
+
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` when the block succeeds, remove it otherwise.

@@ -5,6 +5,7 @@ Legend: ``N`` latents, ``L`` style layers (``num_ws``), ``D`` latent dimension.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from latentedit.errors import LatentError, LayerError
+from latentedit.files import atomic_path
 
 LAYER_GROUPS = {"coarse": (4, 8), "middle": (16, 32), "fine": (64, 1 << 30)}
 """Lowest and highest resolution of each group (Karras et al. 2019, section 3.1)."""
@@ -104,7 +106,7 @@ def seed_z(seeds: int | Iterable[int], z_dim: int) -> Tensor:
 
 
 def check_ws(ws: Tensor | np.ndarray, num_ws: int, w_dim: int) -> Tensor:
-    """Return ``ws`` as float32 [N, num_ws, w_dim]; a [N, w_dim] is repeated over the layers.
+    """Return ``ws`` as float32 [N, num_ws, w_dim]; a [N, w_dim] or [N, 1, w_dim] is repeated over the layers.
 
     Raises:
         LatentError: another shape, or values that are not finite.
@@ -116,6 +118,8 @@ def check_ws(ws: Tensor | np.ndarray, num_ws: int, w_dim: int) -> Tensor:
         tensor = tensor.reshape(1, 1, w_dim).repeat(1, num_ws, 1)
     elif tensor.ndim == 2 and tensor.shape[1] == w_dim:
         tensor = tensor.unsqueeze(1).repeat(1, num_ws, 1)
+    elif tensor.ndim == 3 and tensor.shape[1:] == (1, w_dim):
+        tensor = tensor.repeat(1, num_ws, 1)
     if tensor.ndim != 3 or tensor.shape[1:] != (num_ws, w_dim):
         raise LatentError(
             f"ws has shape {tuple(torch.as_tensor(ws).shape)}.", f"This generator takes ws [N, {num_ws}, {w_dim}]."
@@ -148,3 +152,25 @@ def slerp(a: Tensor, b: Tensor, t: float | Tensor) -> Tensor:
     safe = torch.where(flat, torch.ones_like(sine), sine)
     unit = (torch.sin((1 - t) * angle) * unit_a + torch.sin(t * angle) * unit_b) / safe
     return torch.where(flat, lerp(a, b, t), unit * lerp(length_a, length_b, t))
+
+
+def matched_rows(rows: Tensor, count: int) -> Tensor:
+    """``rows`` [..., L, D] of style layers for a generator of ``count`` layers that shares its W, [..., count, D].
+
+    Such generators number their rows alike from 4 px on: rows of resolutions that are not there fall away, and the last
+    row stands for those that are missing.
+    """
+    have = rows.shape[-2]
+    if have >= count:
+        return rows[..., :count, :]
+    return torch.cat([rows, rows[..., -1:, :].expand(*rows.shape[:-2], count - have, -1)], dim=-2)
+
+
+def save_ws(path: str | os.PathLike[str], ws: Tensor) -> None:
+    """Write ``ws`` [N, num_ws, w_dim] as ``.npz`` with the key ``w``: stylegan2-ada's ``projected_w.npz``.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, w=ws.detach().cpu().numpy())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -27,6 +29,11 @@ def of_class(network: object, kind: type[_T]) -> _T:
     if not isinstance(network, kind):
         raise click.UsageError(f"The model's {type(network).__name__} cannot be trained here, only a {kind.__name__}.")
     return network
+
+
+def stop_gently() -> None:
+    """Let a run that is told to end (SIGTERM) write what it has first."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def report(

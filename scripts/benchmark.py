@@ -39,8 +39,8 @@ from latentedit.cuda_ops import (
     styled_conv,
     upfirdn2d,
     upsample2d,
-    upsample_add,
 )
+from latentedit.cuda_ops.image_branch import upsample_add
 from latentedit.networks import GeneratorConfig
 from latentedit.networks.graphs import GraphedSynthesis
 from latentedit.networks.synthesis import SynthesisNetwork

@@ -12,18 +12,19 @@ nothing. An encoder that looks at small, tight crops alone is made by ``scripts/
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
 import click
 import torch
-from _common import report
+from _common import report, stop_gently
 
 from latentedit.errors import LatentEditError
 from latentedit.models import Model, load_model, save_model
 from latentedit.models.network_file import save_network
 from latentedit.networks import fingerprint
-from latentedit.networks.trunk_encoder import TrunkEncoder
+from latentedit.networks.trunk_encoder import TrunkEncoder, TrunkEncoderConfig
 from latentedit.training.encoding.compare import comparison
 from latentedit.training.encoding.pairs import Pairs
 from latentedit.training.encoding.photos import Photos
@@ -45,7 +46,7 @@ Folder = click.Path(file_okay=False, path_type=Path)
 @click.option("--side", default=128, show_default=True, help="Side of the pictures in the loop.")
 @click.option("--fit", default=4000, show_default=True, help="Pictures behind the closed form that it starts from.")
 @click.option("--refit", is_flag=True, help="Solve the head anew on the trained features before going on.")
-@click.option("--fresh", is_flag=True, help="Random weights instead of ImageNet's.")
+@click.option("--fresh", is_flag=True, help="Random weights instead of ImageNet's or the model's own encoder.")
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--threads", type=int, help="CPU threads [PyTorch's choice].")
 @click.option("--export", type=click.Path(dir_okay=False, path_type=Path), help="Write the encoder here instead.")
@@ -65,7 +66,6 @@ def _run(name: str, folder: Path, outdir: Path, options: dict) -> None:
     samples = Pairs(folder, num_ws=loaded.generator.num_ws)
     held = Pairs(folder, num_ws=loaded.generator.num_ws, split="held")
     path = outdir / "encoder.pt"
-    encoder = new_encoder(loaded.generator, imagenet=not (options["fresh"] or path.exists())).to(device)
     photos = None if options["photos"] is None else Photos(options["photos"])
     pictures = photos is not None if options["pictures"] is None else bool(options["pictures"])
     config = EncoderTrainingConfig(
@@ -73,9 +73,7 @@ def _run(name: str, folder: Path, outdir: Path, options: dict) -> None:
         side=options["side"],
         weights=dict(STAGE_B if pictures else STAGE_A),
     )
-    if not path.exists():
-        reduce_by_variance(encoder, samples)
-        _fit(encoder, samples, held, options["fit"])
+    encoder = _start(loaded, samples, held, options, resumed=path.exists())
     trainer = EncoderTrainer(encoder, loaded.generator, config, comparison(device=device) if pictures else None)
     if path.exists():
         trainer.load(path)
@@ -88,8 +86,23 @@ def _run(name: str, folder: Path, outdir: Path, options: dict) -> None:
         return
     trainer.save(path)
     steps = trainer.run(samples, photos, options["steps"], path=path)
+    stop_gently()
     metrics = MetricsFile(outdir / "encoder.jsonl")
     report(_measured(steps, trainer, held, metrics), metrics)
+
+
+def _start(loaded: Model, samples: Pairs, held: Pairs, options: dict, *, resumed: bool) -> TrunkEncoder:
+    """The encoder to train: the model's own where it has one of this kind, else ImageNet's with a fitted head."""
+    own = loaded.encoder
+    if isinstance(own, TrunkEncoder) and not (options["fresh"] or resumed):
+        return copy.deepcopy(own).requires_grad_(True)
+    if resumed:
+        config = TrunkEncoderConfig(num_ws=loaded.generator.num_ws, w_dim=loaded.generator.w_dim)
+        return TrunkEncoder(config).to(options["device"])
+    encoder = new_encoder(loaded.generator, imagenet=not options["fresh"]).to(options["device"])
+    reduce_by_variance(encoder, samples)
+    _fit(encoder, samples, held, options["fit"])
+    return encoder
 
 
 def _fit(encoder: TrunkEncoder, samples: Pairs, held: Pairs, images: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 import torch
-from _common import report
+from _common import report, stop_gently
 
 from latentedit.errors import LatentEditError, ModelError
 from latentedit.models import load_generator
@@ -67,6 +67,7 @@ def main(
         if not path.exists():
             trainer.start(data)
             trainer.save(path)
+        stop_gently()
         store = FeatureStore(outdir / "features", synthesis, data, heads.config.sides, images)
         progress = (
             (trainer.step, {"pictures": float(store.done), **{k: float(v) for k, v in figures.items()}})

@@ -48,6 +48,17 @@ def test_the_known_one_is_found_under_either_name() -> None:
     assert find("smile", ["age"]) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "attribute"),
+    [
+        ("stylegan_ffhq_age_w_boundary", "age"), ("Eyeglasses-direction", "eyeglasses"), ("mouth_open_2", "mouth_open"),
+        ("glasses_and_age", None), ("average", None), ("male", "gender"),
+    ],
+)  # fmt: skip
+def test_attributes_are_found_in_the_names_of_files(text: str, attribute: str | None) -> None:
+    assert attributes.mentioned(text) == attribute
+
+
 def test_unknown_ones_are_told_with_the_nearest_and_what_there_is() -> None:
     with pytest.raises(UnknownAttributeError) as caught:
         resolve("simle", ["age", "smile"])

@@ -11,9 +11,14 @@ import pytest
 import latentedit
 
 PUBLIC = [
+    "AlignedFace",
     "Direction",
+    "Edit",
+    "Interpolation",
     "Inversion",
+    "InversionConfig",
     "LatentEditError",
+    "Model",
     "__version__",
     "edit",
     "fit_direction",

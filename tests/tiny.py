@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from latentedit.faces import CropTemplate
@@ -47,3 +48,11 @@ def make_model(seed: int = 0, *, encoder: bool = True, resolution: int = RESOLUT
         perception=perception.eval().requires_grad_(False),
         template=CropTemplate(0.7, 0.1),
     )
+
+
+def landmarks_in(left: float, top: float, size: float) -> np.ndarray:
+    """Points that are a face as far as the crop is concerned: eyes and mouth at their places."""
+    points = np.zeros((68, 2))
+    points[36:42], points[42:48] = (0.3, 0.35), (0.7, 0.35)
+    points[48], points[54] = (0.35, 0.75), (0.65, 0.75)
+    return points * size + (left, top)

@@ -31,6 +31,7 @@ class ToySynthesis(nn.Module):
     """A picture of 3 x LAYERS x W_DIM pixels that shows ``ws`` in its first channel."""
 
     layer_resolutions = (4, 4, 8, 8, 16, 16)
+    preview_resolutions = ()
 
     def forward(self, ws: Tensor, *, noise_mode: str = "const", noise: object = None) -> Tensor:
         return torch.stack([ws, ws, ws], 1) / RANGE

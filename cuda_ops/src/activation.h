@@ -61,7 +61,8 @@ template <class T> LE_HD T abs_(T x) { return x < T(0) ? -x : x; }
 template <class T> LE_HD T expm1_(T x) {
     if (sizeof(T) == 8) return T(::expm1(double(x)));
     const T e = exp_(x) - T(1);
-    const T p = x * (T(1) + x * (T(0.5) + x * (T(1.0 / 6) + x * (T(1.0 / 24) + x * (T(1.0 / 120) + x * T(1.0 / 720))))));
+    const T p =
+        x * (T(1) + x * (T(0.5) + x * (T(1.0 / 6) + x * (T(1.0 / 24) + x * (T(1.0 / 120) + x * T(1.0 / 720))))));
     return x > T(-0.35) ? p : e;
 }
 
@@ -82,12 +83,13 @@ template <int A, class T> LE_HD T act_value(T x, T alpha) {
     else if constexpr (A == LRELU) return x > T(0) ? x : x * alpha;
     else if constexpr (A == TANH) return tanh_(x);
     else if constexpr (A == SIGMOID) return sigmoid_(x);
-    else if constexpr (A == ELU) { const T e = expm1_(x > T(0) ? T(0) : x); return x > T(0) ? x : e; }
-    else if constexpr (A == SELU) {
+    else if constexpr (A == ELU) {
+        const T e = expm1_(x > T(0) ? T(0) : x);
+        return x > T(0) ? x : e;
+    } else if constexpr (A == SELU) {
         const T e = expm1_(x > T(0) ? T(0) : x) * T(kSeluAlpha);
         return (x > T(0) ? x : e) * T(kSeluScale);
-    }
-    else if constexpr (A == SOFTPLUS) return (x > T(0) ? x : T(0)) + log1p_(exp_(-abs_(x)));
+    } else if constexpr (A == SOFTPLUS) return (x > T(0) ? x : T(0)) + log1p_(exp_(-abs_(x)));
     else if constexpr (A == SWISH) return x * sigmoid_(x);
     else return x;
 }
@@ -96,32 +98,45 @@ template <int A, class T> LE_HD T act_value(T x, T alpha) {
 template <int A, class T> LE_HD T act_slope(T x, T alpha) {
     if constexpr (A == RELU) return x > T(0) ? T(1) : T(0);
     else if constexpr (A == LRELU) return x > T(0) ? T(1) : alpha;
-    else if constexpr (A == TANH) { const T t = tanh_(x); return T(1) - t * t; }
-    else if constexpr (A == SIGMOID) { const T s = sigmoid_(x); return s * (T(1) - s); }
-    else if constexpr (A == ELU) { const T e = exp_(x > T(0) ? T(0) : x); return e; }
-    else if constexpr (A == SELU) {
+    else if constexpr (A == TANH) {
+        const T t = tanh_(x);
+        return T(1) - t * t;
+    } else if constexpr (A == SIGMOID) {
+        const T s = sigmoid_(x);
+        return s * (T(1) - s);
+    } else if constexpr (A == ELU) {
+        const T e = exp_(x > T(0) ? T(0) : x);
+        return e;
+    } else if constexpr (A == SELU) {
         const T e = exp_(x > T(0) ? T(0) : x) * T(kSeluAlpha);
         return (x > T(0) ? T(1) : e) * T(kSeluScale);
-    }
-    else if constexpr (A == SOFTPLUS) return sigmoid_(x);
-    else if constexpr (A == SWISH) { const T s = sigmoid_(x); return s * (T(1) + x * (T(1) - s)); }
-    else return T(1);
+    } else if constexpr (A == SOFTPLUS) return sigmoid_(x);
+    else if constexpr (A == SWISH) {
+        const T s = sigmoid_(x);
+        return s * (T(1) + x * (T(1) - s));
+    } else return T(1);
 }
 
 template <int A, class T> LE_HD T act_curvature(T x) {
-    if constexpr (A == TANH) { const T t = tanh_(x); return T(-2) * t * (T(1) - t * t); }
-    else if constexpr (A == SIGMOID) { const T s = sigmoid_(x); return s * (T(1) - s) * (T(1) - T(2) * s); }
-    else if constexpr (A == ELU) { const T e = exp_(x > T(0) ? T(0) : x); return x > T(0) ? T(0) : e; }
-    else if constexpr (A == SELU) {
+    if constexpr (A == TANH) {
+        const T t = tanh_(x);
+        return T(-2) * t * (T(1) - t * t);
+    } else if constexpr (A == SIGMOID) {
+        const T s = sigmoid_(x);
+        return s * (T(1) - s) * (T(1) - T(2) * s);
+    } else if constexpr (A == ELU) {
+        const T e = exp_(x > T(0) ? T(0) : x);
+        return x > T(0) ? T(0) : e;
+    } else if constexpr (A == SELU) {
         const T e = exp_(x > T(0) ? T(0) : x) * T(kSeluAlpha * kSeluScale);
         return x > T(0) ? T(0) : e;
-    }
-    else if constexpr (A == SOFTPLUS) { const T s = sigmoid_(x); return s * (T(1) - s); }
-    else if constexpr (A == SWISH) {
+    } else if constexpr (A == SOFTPLUS) {
+        const T s = sigmoid_(x);
+        return s * (T(1) - s);
+    } else if constexpr (A == SWISH) {
         const T s = sigmoid_(x);
         return s * (T(1) - s) * (T(2) + x * (T(1) - T(2) * s));
-    }
-    else return T(0);
+    } else return T(0);
 }
 
 // The three passes of bias_act on one element. `clamp` < 0 means none.

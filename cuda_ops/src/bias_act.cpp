@@ -13,7 +13,7 @@ struct Task {
     int order;                       // 0 forward, 1 first derivative, 2 second
     const void *x, *b, *y, *dy, *v;  // those that the order and activation need; b may be null
     void* out;
-    int64_t channels, inner;         // x viewed as [outer, channels, inner]
+    int64_t channels, inner;  // x viewed as [outer, channels, inner]
     int act;
     double alpha, gain, clamp;
 };
@@ -40,8 +40,10 @@ template <class T> void run(const Task& t, int64_t at, const Arith<T>* b, Arith<
     const bool from_output = t.order == 1 && piecewise_linear(t.act);
     widen(static_cast<const T*>(from_output ? t.y : t.x) + at, u, n);
     if (!from_output) {
-        if (b) for (int i = 0; i < n; ++i) u[i] += b[i];
-        else for (int i = 0; i < n; ++i) u[i] += bias;
+        if (b)
+            for (int i = 0; i < n; ++i) u[i] += b[i];
+        else
+            for (int i = 0; i < n; ++i) u[i] += bias;
     }
     if (t.order >= 1) widen(static_cast<const T*>(t.dy) + at, d, n);
     if (t.order == 2) widen(static_cast<const T*>(t.v) + at, w, n);
@@ -92,7 +94,8 @@ LE_API int le_bias_act(int dtype, int order, const void* x, const void* b, const
     const int64_t count = b && inner > 1 ? outer * channels : outer;
     const int64_t length = total / count;
     const int64_t grain = length >= 16384 ? 1 : (16384 + length - 1) / length;
-    const bool known = act >= 0 && act < NUM_ACTS && with_dtype(dtype, [&](auto* p) {
+    if (act < 0 || act >= NUM_ACTS) return 1;
+    const bool known = with_dtype(dtype, [&](auto* p) {
         using T = std::remove_pointer_t<decltype(p)>;
         expect_writes(out, total * int64_t(sizeof(T)));
         parallel(count, grain, int(threads), [&](int64_t i, int64_t j, int) { rows<T>(task, i, j); });

@@ -38,7 +38,8 @@ template <class T, int Order, int V> LE_KERNEL void bias_act_kernel(Task t, uint
         at = int64_t(id) * V, step = int64_t(walkers) * V, end = t.total;
     } else if (t.inner == 1) {
         const uint32_t groups = uint32_t(t.channels / V), c = id % groups * V;
-        at = int64_t(id / groups) * t.channels + c, step = walkers * t.channels, end = id / groups < walkers ? t.total : 0;
+        at = int64_t(id / groups) * t.channels + c, step = walkers * t.channels,
+        end = id / groups < walkers ? t.total : 0;
         if (biased) read<T, V>(static_cast<const T*>(t.b) + c, bias);
     } else {
         const uint32_t row = id / walkers;
@@ -90,13 +91,18 @@ using namespace latentedit;
 LE_API int le_bias_act(int dtype, int order, const void* x, const void* b, const void* y, const void* dy, const void* v,
                        void* out, int64_t outer, int64_t channels, int64_t inner, int act, double alpha, double gain,
                        double clamp, int64_t stream) {
-    const Task t{x, b, y, dy, v, out, outer * channels * inner, outer * channels, channels, inner, act, float(alpha), float(gain), float(clamp)};
+    const Task t{
+        x,        b,     y,   dy,           v,           out,         outer * channels * inner, outer * channels,
+        channels, inner, act, float(alpha), float(gain), float(clamp)};
     if (!t.total) return 0;
     return with_dtype(dtype, [&](auto* p) {
         using T = std::remove_pointer_t<decltype(p)>;
         constexpr int V = 16 / sizeof(T);
-        const int64_t run = !b ? t.total : inner == 1 ? channels : inner;  // length that one bias or row of biases covers
-        const bool wide = run % V == 0 && aligned(x) && aligned(b) && aligned(y) && aligned(dy) && aligned(v) && aligned(out);
+        const int64_t run = !b           ? t.total
+                            : inner == 1 ? channels
+                                         : inner;  // length that one bias or row of biases covers
+        const bool wide =
+            run % V == 0 && aligned(x) && aligned(b) && aligned(y) && aligned(dy) && aligned(v) && aligned(out);
         return with_width<T>(wide, [&](auto w) { return launch<T, decltype(w)::value>(t, order, stream); });
     });
 }

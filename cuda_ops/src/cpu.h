@@ -30,9 +30,17 @@ template <class F> bool with_dtype(int dtype, F&& f) {
 // Calls f with std::integral_constant of the activation.
 template <class F> bool with_act(int act, F&& f) {
     switch (act) {
-#define LE_CASE(A) case A: f(std::integral_constant<int, A>{}); return true;
-        LE_CASE(LINEAR) LE_CASE(RELU) LE_CASE(LRELU) LE_CASE(TANH) LE_CASE(SIGMOID)
-        LE_CASE(ELU) LE_CASE(SELU) LE_CASE(SOFTPLUS) LE_CASE(SWISH)
+#define LE_CASE(A) \
+    case A: f(std::integral_constant<int, A>{}); return true
+        LE_CASE(LINEAR);
+        LE_CASE(RELU);
+        LE_CASE(LRELU);
+        LE_CASE(TANH);
+        LE_CASE(SIGMOID);
+        LE_CASE(ELU);
+        LE_CASE(SELU);
+        LE_CASE(SOFTPLUS);
+        LE_CASE(SWISH);
 #undef LE_CASE
     }
     return false;

@@ -73,9 +73,17 @@ template <class T, int V> LE_DEVICE void write(T* to, const float (&from)[V]) {
 
 template <class F> LE_DEVICE void with_act(int act, F&& f) {  // one uniform branch, then code for one activation
     switch (act) {
-#define LE_CASE(A) case A: f.template run<A>(); break;
-        LE_CASE(LINEAR) LE_CASE(RELU) LE_CASE(LRELU) LE_CASE(TANH) LE_CASE(SIGMOID)
-        LE_CASE(ELU) LE_CASE(SELU) LE_CASE(SOFTPLUS) LE_CASE(SWISH)
+#define LE_CASE(A) \
+    case A: f.template run<A>(); break
+        LE_CASE(LINEAR);
+        LE_CASE(RELU);
+        LE_CASE(LRELU);
+        LE_CASE(TANH);
+        LE_CASE(SIGMOID);
+        LE_CASE(ELU);
+        LE_CASE(SELU);
+        LE_CASE(SOFTPLUS);
+        LE_CASE(SWISH);
 #undef LE_CASE
         default: break;
     }

@@ -31,13 +31,15 @@ template <class T> void forward(const Epilogue& e, const T* x, T* y, Shape s, bo
 // Channels-last only. From dy and the output y of leaky ReLU (post absent): dx = dz * scale with dz = dy * act',
 // sums[part, n, c] = sum of dz * x over pixels with x recovered from y, noise_grad[n, pixel] = sum of dz over channels.
 template <class T, int A>
-void gradient(const Epilogue& e, const T* dy, const T* y, T* dx, float* sums, float* noise_grad, Shape s, int parts, int threads) {
+void gradient(const Epilogue& e, const T* dy, const T* y, T* dx, float* sums, float* noise_grad, Shape s, int parts,
+              int threads) {
     const int64_t pixels = s.height * s.width, C = s.channels, length = (pixels + parts - 1) / parts;
     expect_writes(dx, s.n * pixels * C * int64_t(sizeof(T)));
     parallel(s.n * parts, 1, threads, [&](int64_t begin, int64_t end, int) {
         std::vector<float> scale(C, 1.0f), inverse(C), bias(C, 0.0f), d(C), u(C), sum(C);
         if (e.bias) bias.assign(e.bias, e.bias + C);
-        const float alpha = e.alpha, gain = e.gain, clamp = e.clamp, per_gain = 1.0f / gain, per_alpha = A == LRELU ? 1.0f / alpha : 0.0f;
+        const float alpha = e.alpha, gain = e.gain, clamp = e.clamp, per_gain = 1.0f / gain,
+                    per_alpha = A == LRELU ? 1.0f / alpha : 0.0f;
         for (int64_t job = begin; job < end; ++job) {
             const int64_t image = job / parts, part = job % parts;
             if (e.scale) scale.assign(e.scale + image * C, e.scale + (image + 1) * C);
@@ -50,8 +52,11 @@ void gradient(const Epilogue& e, const T* dy, const T* y, T* dx, float* sums, fl
                 widen(y + at, u.data(), C);
                 const float shift = noise ? noise[p] : 0.0f;
                 float total = 0.0f;
-                float *__restrict dp = d.data(), *__restrict up = u.data(), *__restrict sp = sum.data();
-                const float *__restrict bp = bias.data(), *__restrict cp = scale.data();
+                float* __restrict dp = d.data();
+                float* __restrict up = u.data();
+                float* __restrict sp = sum.data();
+                const float* __restrict bp = bias.data();
+                const float* __restrict cp = scale.data();
 #pragma omp simd reduction(+ : total)
                 for (int64_t c = 0; c < C; ++c) {
                     const float dz = bias_act_slope<A>(dp[c], up[c], alpha, gain, clamp);
@@ -92,7 +97,8 @@ void modulation(const T* g, const T* x, const float* scale, T* dx, float* sums, 
             const float* __restrict by = scale + image * C;
             for (int64_t p = part * length; p < stop; ++p) {
                 const int64_t at = (image * pixels + p) * C;
-                const float *__restrict gp = direct(g + at, gs.data(), C), *__restrict xp = direct(x + at, xs.data(), C);
+                const float* __restrict gp = direct(g + at, gs.data(), C);
+                const float* __restrict xp = direct(x + at, xs.data(), C);
                 float* __restrict to = std::is_same_v<T, float> ? reinterpret_cast<float*>(dx + at) : gs.data();
 #pragma GCC ivdep
                 for (int64_t c = 0; c < C; ++c) {
@@ -129,8 +135,9 @@ LE_API int le_epilogue(int dtype, const void* x, void* y, int64_t n, int64_t cha
     return known ? 0 : 1;
 }
 
-LE_API int le_epilogue_grad(int dtype, const void* dy, const void* y, void* dx, float* sums, float* noise_grad, int64_t n,
-                            int64_t channels, int64_t height, int64_t width, int parts, const Epilogue* e, int64_t threads) {
+LE_API int le_epilogue_grad(int dtype, const void* dy, const void* y, void* dx, float* sums, float* noise_grad,
+                            int64_t n, int64_t channels, int64_t height, int64_t width, int parts, const Epilogue* e,
+                            int64_t threads) {
     const Shape s{n, channels, height, width};
     if (n * channels * height * width == 0) return 0;
     bool known = false;
@@ -138,8 +145,8 @@ LE_API int le_epilogue_grad(int dtype, const void* dy, const void* y, void* dx, 
         using T = std::remove_pointer_t<decltype(p)>;
         if constexpr (!std::is_same_v<T, double>) {
             const auto go = [&](auto a) {
-                gradient<T, decltype(a)::value>(*e, static_cast<const T*>(dy), static_cast<const T*>(y), static_cast<T*>(dx),
-                                                sums, noise_grad, s, parts, int(threads));
+                gradient<T, decltype(a)::value>(*e, static_cast<const T*>(dy), static_cast<const T*>(y),
+                                                static_cast<T*>(dx), sums, noise_grad, s, parts, int(threads));
                 known = true;
             };
             if (e->act == LINEAR) go(std::integral_constant<int, LINEAR>{});
@@ -152,15 +159,16 @@ LE_API int le_epilogue_grad(int dtype, const void* dy, const void* y, void* dx, 
 // Channels that one entry of noise_grad sums over.
 LE_API int64_t le_group(int, int64_t channels) { return channels; }
 
-LE_API int le_modulation_grad(int dtype, const void* g, const void* x, const float* scale, void* dx, float* sums, int64_t n,
-                              int64_t channels, int64_t height, int64_t width, int parts, int64_t threads) {
+LE_API int le_modulation_grad(int dtype, const void* g, const void* x, const float* scale, void* dx, float* sums,
+                              int64_t n, int64_t channels, int64_t height, int64_t width, int parts, int64_t threads) {
     const Shape s{n, channels, height, width};
     if (n * channels * height * width == 0) return 0;
     bool known = false;
     with_dtype(dtype, [&](auto* p) {
         using T = std::remove_pointer_t<decltype(p)>;
         if constexpr (!std::is_same_v<T, double>) {
-            modulation<T>(static_cast<const T*>(g), static_cast<const T*>(x), scale, static_cast<T*>(dx), sums, s, parts, int(threads));
+            modulation<T>(static_cast<const T*>(g), static_cast<const T*>(x), scale, static_cast<T*>(dx), sums, s,
+                          parts, int(threads));
             known = true;
         }
     });

@@ -50,9 +50,11 @@ template <class T, int V> LE_KERNEL void epilogue_plane_kernel(Epilogue e, const
     }
 }
 
-// Thread (part, n, V channels) sums over the pixels of its part; see epilogue.cpp. noise_grad: [n, channels / V, pixels].
+// Thread (part, n, V channels) sums over the pixels of its part; see epilogue.cpp. noise_grad:
+// [n, channels / V, pixels].
 template <class T, int V, int A>
-LE_KERNEL void epilogue_grad_kernel(Epilogue e, const T* dy, const T* y, T* dx, float* sums, float* noise_grad, Shape s, int64_t parts) {
+LE_KERNEL void epilogue_grad_kernel(Epilogue e, const T* dy, const T* y, T* dx, float* sums, float* noise_grad, Shape s,
+                                    int64_t parts) {
     const Walk w = walk<V>(s, parts);
     if (!w.valid) return;
     const float per_gain = 1.0f / e.gain, per_alpha = A == LRELU ? 1.0f / e.alpha : 0.0f;
@@ -80,11 +82,13 @@ LE_KERNEL void epilogue_grad_kernel(Epilogue e, const T* dy, const T* y, T* dx, 
         if (noise_grad) noise_grad[(w.image * (s.channels / V) + w.channel / V) * w.pixels + p] = total;
     }
 #pragma unroll
-    for (int i = 0; i < V; ++i) sums[(w.first * s.n + w.image) * s.channels + w.channel + i] = sum[i] / vectors.scale[i];
+    for (int i = 0; i < V; ++i)
+        sums[(w.first * s.n + w.image) * s.channels + w.channel + i] = sum[i] / vectors.scale[i];
 }
 
 template <class T, int V>
-LE_KERNEL void modulation_grad_kernel(const T* g, const T* x, const float* scale, T* dx, float* sums, Shape s, int64_t parts) {
+LE_KERNEL void modulation_grad_kernel(const T* g, const T* x, const float* scale, T* dx, float* sums, Shape s,
+                                      int64_t parts) {
     const Walk w = walk<V>(s, parts);
     if (!w.valid) return;
     float by[V], sum[V];
@@ -135,10 +139,12 @@ LE_API int le_epilogue(int dtype, const void* x, void* y, int64_t n, int64_t cha
             T* to = static_cast<T*>(y);
             if (channels_last) {
                 const int64_t walkers = walkers_for(s, channels / V, height * width);
-                return LE_LAUNCH((epilogue_last_kernel<T, V>), grid(n * walkers * (channels / V)), kThreads, stream, *e, from, to, s, walkers);
+                return LE_LAUNCH((epilogue_last_kernel<T, V>), grid(n * walkers * (channels / V)), kThreads, stream, *e,
+                                 from, to, s, walkers);
             }
             const int64_t walkers = walkers_for(s, channels, height * width / V);
-            return LE_LAUNCH((epilogue_plane_kernel<T, V>), grid(n * walkers * channels), kThreads, stream, *e, from, to, s, walkers);
+            return LE_LAUNCH((epilogue_plane_kernel<T, V>), grid(n * walkers * channels), kThreads, stream, *e, from,
+                             to, s, walkers);
         });
     });
 }
@@ -149,11 +155,14 @@ LE_API int64_t le_group(int dtype, int64_t channels) {
     return channels % wide == 0 ? wide : 1;
 }
 
-LE_API int le_epilogue_grad(int dtype, const void* dy, const void* y, void* dx, float* sums, float* noise_grad, int64_t n,
-                            int64_t channels, int64_t height, int64_t width, int parts, const Epilogue* e, int64_t stream) {
+LE_API int le_epilogue_grad(int dtype, const void* dy, const void* y, void* dx, float* sums, float* noise_grad,
+                            int64_t n, int64_t channels, int64_t height, int64_t width, int parts, const Epilogue* e,
+                            int64_t stream) {
     const Shape s{n, channels, height, width};
     if (n * channels * height * width == 0) return 0;
-    if ((e->act != LINEAR && e->act != LRELU) || !countable(n * channels * parts) || !aligned(dy) || !aligned(y) || !aligned(dx)) return -1;
+    if ((e->act != LINEAR && e->act != LRELU) || !countable(n * channels * parts) || !aligned(dy) || !aligned(y) ||
+        !aligned(dx))
+        return -1;
     return with_dtype(dtype, [&](auto* p) {
         using T = std::remove_pointer_t<decltype(p)>;
         return with_width<T>(le_group(dtype, channels) > 1, [&](auto v) {
@@ -162,14 +171,16 @@ LE_API int le_epilogue_grad(int dtype, const void* dy, const void* y, void* dx, 
             T* to = static_cast<T*>(dx);
             const int64_t blocks = grid(n * parts * (channels / V));
             if (e->act == LINEAR)
-                return LE_LAUNCH((epilogue_grad_kernel<T, V, LINEAR>), blocks, kThreads, stream, *e, gradient, output, to, sums, noise_grad, s, int64_t(parts));
-            return LE_LAUNCH((epilogue_grad_kernel<T, V, LRELU>), blocks, kThreads, stream, *e, gradient, output, to, sums, noise_grad, s, int64_t(parts));
+                return LE_LAUNCH((epilogue_grad_kernel<T, V, LINEAR>), blocks, kThreads, stream, *e, gradient, output,
+                                 to, sums, noise_grad, s, int64_t(parts));
+            return LE_LAUNCH((epilogue_grad_kernel<T, V, LRELU>), blocks, kThreads, stream, *e, gradient, output, to,
+                             sums, noise_grad, s, int64_t(parts));
         });
     });
 }
 
-LE_API int le_modulation_grad(int dtype, const void* g, const void* x, const float* scale, void* dx, float* sums, int64_t n,
-                              int64_t channels, int64_t height, int64_t width, int parts, int64_t stream) {
+LE_API int le_modulation_grad(int dtype, const void* g, const void* x, const float* scale, void* dx, float* sums,
+                              int64_t n, int64_t channels, int64_t height, int64_t width, int parts, int64_t stream) {
     const Shape s{n, channels, height, width};
     if (n * channels * height * width == 0) return 0;
     if (!countable(n * channels * parts)) return -1;
@@ -178,8 +189,9 @@ LE_API int le_modulation_grad(int dtype, const void* g, const void* x, const flo
         const bool wide = channels % (16 / sizeof(T)) == 0 && aligned(g) && aligned(x) && aligned(dx);
         return with_width<T>(wide, [&](auto v) {
             constexpr int V = decltype(v)::value;
-            return LE_LAUNCH((modulation_grad_kernel<T, V>), grid(n * parts * (channels / V)), kThreads, stream, static_cast<const T*>(g),
-                             static_cast<const T*>(x), scale, static_cast<T*>(dx), sums, s, int64_t(parts));
+            return LE_LAUNCH((modulation_grad_kernel<T, V>), grid(n * parts * (channels / V)), kThreads, stream,
+                             static_cast<const T*>(g), static_cast<const T*>(x), scale, static_cast<T*>(dx), sums, s,
+                             int64_t(parts));
         });
     });
 }

@@ -66,7 +66,8 @@ template <int V, class Activation> struct EpilogueVectors {
 
 // Writes value and product, or the one that is wanted. `channel`: of the batch, N * C of them; `Step` 0: all V values
 // belong to that channel, 1: to it and the next ones.
-template <class T, int V, int Step> LE_DEVICE void deliver(const Epilogue& e, int64_t channel, T* y, int64_t at, const float (&u)[V]) {
+template <class T, int V, int Step>
+LE_DEVICE void deliver(const Epilogue& e, int64_t channel, T* y, int64_t at, const float (&u)[V]) {
     if (!e.post || e.product) write<T, V>(y + at, u);
     if (!e.post) return;
     float v[V];

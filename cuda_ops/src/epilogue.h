@@ -8,11 +8,11 @@ namespace latentedit {
 
 // Mirrored by ctypes in interface.py. Vectors are float32; any pointer may be null.
 struct Epilogue {
-    const float *scale;    // [N, C]: demodulation
-    const float *noise;    // [N or 1, H, W]
-    const float *bias;     // [C]
-    const float *post;     // [N, C]: modulation of the next layer, multiplied into the result
-    void *product;         // of the GPU's kernels; null here
+    const float* scale;    // [N, C]: demodulation
+    const float* noise;    // [N or 1, H, W]
+    const float* bias;     // [C]
+    const float* post;     // [N, C]: modulation of the next layer, multiplied into the result
+    void* product;         // of the GPU's kernels; null here
     int64_t noise_stride;  // H * W, or 0 where all images share one map
     int32_t act;
     float alpha, gain, clamp;
@@ -43,7 +43,8 @@ class EpilogueRow {
     void plane(float* row, int64_t y, int64_t from, int64_t count, int64_t channel) const {
         if (!e_) return;
         const float* noise = noise_row(y);
-        with_act(e_->act, [&](auto a) { plane_<decltype(a)::value>(row, noise ? noise + from : nullptr, count, channel); });
+        with_act(e_->act,
+                 [&](auto a) { plane_<decltype(a)::value>(row, noise ? noise + from : nullptr, count, channel); });
     }
 
   private:
@@ -53,7 +54,9 @@ class EpilogueRow {
 
     template <int A> void pixels_(float* __restrict row, const float* noise, int64_t count) const {
         const float alpha = e_->alpha, gain = e_->gain, clamp = e_->clamp;
-        const float *__restrict scale = scale_.data(), *__restrict bias = bias_.data(), *__restrict post = post_.data();
+        const float* __restrict scale = scale_.data();
+        const float* __restrict bias = bias_.data();
+        const float* __restrict post = post_.data();
         for (int64_t i = 0; i < count; ++i, row += channels_) {
             const float shift = noise ? noise[i] : 0.0f;
             for (int64_t c = 0; c < channels_; ++c)

@@ -1,7 +1,7 @@
 // filtered_lrelu on the CPU: bias, upsampling filter, leaky ReLU, downsampling filter, without ever holding the
 // upsampled image. A plane is walked row by row: `rows` keeps the horizontally upsampled input rows that the vertical
-// taps reach, `window` the finished inner rows that the downsampling filter reaches (already filtered horizontally where
-// that filter is separable).
+// taps reach, `window` the finished inner rows that the downsampling filter reaches (already filtered horizontally
+// where that filter is separable).
 #include <algorithm>
 #include <vector>
 
@@ -11,7 +11,10 @@ namespace latentedit {
 namespace {
 
 // What reaches output position o of an upsampling filter: taps tap, tap + up, ... meet inputs first, first + 1, ...
-struct Reach { int64_t first; int tap, count; };
+struct Reach {
+    int64_t first;
+    int tap, count;
+};
 
 std::vector<Reach> reach(int64_t in, int64_t out, int up, int64_t pad, int taps) {
     std::vector<Reach> result(out);
@@ -53,10 +56,10 @@ template <class S> void split(const Job<S>& job, const S* __restrict row, S* __r
 template <class T, class S> class Plane {
   public:
     explicit Plane(const Job<S>& job)
-        : job_(job), kept_(int64_t(job.fu_y.size()) / job.up + 2), rows_(kept_ * job.inner_width),
-          present_(kept_, -1), source_(job.width), inner_(job.inner_width),
-          phases_((job.inner_width / job.down + 1) * job.down), length_(job.separable ? job.out_width : int64_t(phases_.size())),
-          window_(job.kd_y * length_), filled_(job.kd_y, -1), out_(job.out_width) {}
+        : job_(job), kept_(int64_t(job.fu_y.size()) / job.up + 2), rows_(kept_ * job.inner_width), present_(kept_, -1),
+          source_(job.width), inner_(job.inner_width), phases_((job.inner_width / job.down + 1) * job.down),
+          length_(job.separable ? job.out_width : int64_t(phases_.size())), window_(job.kd_y * length_),
+          filled_(job.kd_y, -1), out_(job.out_width) {}
 
     void run(const T* x, S bias, T* y) {
         std::fill(present_.begin(), present_.end(), int64_t(-1));
@@ -133,7 +136,8 @@ template <class T, class S> class Plane {
 
 template <class S> std::vector<S> taps(const float* f, int64_t count, bool flip, float gain) {
     std::vector<S> result(count);
-    for (int64_t i = 0; i < count; ++i) result[i] = S(f[flip ? i : count - 1 - i] * gain);  // rounded as the reference rounds it
+    for (int64_t i = 0; i < count; ++i)
+        result[i] = S(f[flip ? i : count - 1 - i] * gain);  // rounded as the reference rounds it
     return result;
 }
 
@@ -153,11 +157,28 @@ LE_API int le_filtered_lrelu(int dtype, const void* x, const float* fu, const fl
                              int64_t out_width, int ku, int kd, int separable, int up, int down, int64_t pad_x0,
                              int64_t pad_x1, int64_t pad_y0, int64_t pad_y1, double gain, double slope, double clamp,
                              int flip, int64_t threads) {
-    return with_dtype(dtype, [&](auto* p) {
+    const bool known = with_dtype(dtype, [&](auto* p) {
         using T = std::remove_pointer_t<decltype(p)>;
         using S = Arith<T>;
-        Job<S> job{height, width, height * up + pad_y0 + pad_y1 - ku + 1, width * up + pad_x0 + pad_x1 - ku + 1,
-                   out_height, out_width, up, down, kd, kd, {}, {}, {}, separable != 0, {}, {}, S(gain), S(slope), S(clamp)};
+        Job<S> job{height,
+                   width,
+                   height * up + pad_y0 + pad_y1 - ku + 1,
+                   width * up + pad_x0 + pad_x1 - ku + 1,
+                   out_height,
+                   out_width,
+                   up,
+                   down,
+                   kd,
+                   kd,
+                   {},
+                   {},
+                   {},
+                   separable != 0,
+                   {},
+                   {},
+                   S(gain),
+                   S(slope),
+                   S(clamp)};
         job.fu_x = job.fu_y = taps<S>(fu, ku, flip, float(up));
         job.fd = taps<S>(fd, separable ? kd : int64_t(kd) * kd, flip, 1.0f);
         if (separable) job.fd = joined(job.fd, job.fd);
@@ -169,7 +190,9 @@ LE_API int le_filtered_lrelu(int dtype, const void* x, const float* fu, const fl
         parallel(images * channels, 1, int(threads), [&](int64_t begin, int64_t end, int) {
             Plane<T, S> plane(job);
             for (int64_t i = begin; i < end; ++i)
-                plane.run(in + i * height * width, b ? S(load(b[i % channels])) : S(0), out + i * out_height * out_width);
+                plane.run(in + i * height * width, b ? S(load(b[i % channels])) : S(0),
+                          out + i * out_height * out_width);
         });
-    }) ? 0 : 1;
+    });
+    return known ? 0 : 1;
 }

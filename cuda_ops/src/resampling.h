@@ -68,7 +68,8 @@ inline void set_filter(Job& job, const float* f, int kx, int ky, bool separable,
         job.f.assign(f, f + kx * ky);
     }
     job.separable = separable || (!exact && factorise(f, kx, ky, job.fx, job.fy));
-    if (!flip) for (auto* taps : {&job.f, &job.fx, &job.fy}) std::reverse(taps->begin(), taps->end());
+    if (!flip)
+        for (auto* taps : {&job.f, &job.fx, &job.fy}) std::reverse(taps->begin(), taps->end());
     // A separable filter carries the root of the gain per axis, rounded to float32 as the reference rounds it.
     const float root = float(std::sqrt(std::fabs(double(gain))));
     for (auto& v : job.f) v = double(float(v) * gain);
@@ -85,7 +86,8 @@ inline void set_columns(Job& job, int64_t columns) {
     while (job.inside0 < job.out_width && !full(job.inside0)) ++job.inside0;
     job.inside1 = job.inside0;
     while (job.inside1 < job.out_width && full(job.inside1)) ++job.inside1;
-    for (int64_t x0 = 0; x0 < job.out_width; x0 += columns) job.chunks.push_back({x0, std::min(x0 + columns, job.out_width)});
+    for (int64_t x0 = 0; x0 < job.out_width; x0 += columns)
+        job.chunks.push_back({x0, std::min(x0 + columns, job.out_width)});
 }
 
 }  // namespace latentedit

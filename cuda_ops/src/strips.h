@@ -9,7 +9,8 @@ namespace latentedit {
 enum class Strip { none, blur, up, down };
 
 inline Strip strip_of(const Job& job, int ky, int up_y, int down_y) {
-    const bool fits = job.separable && job.inner % kLanes == 0 && job.kx == 4 && ky == 4 && job.up_x == up_y && job.down_x == down_y;
+    const bool fits =
+        job.separable && job.inner % kLanes == 0 && job.kx == 4 && ky == 4 && job.up_x == up_y && job.down_x == down_y;
     if (!fits || job.up_x * job.down_x > 2) return Strip::none;
     return job.up_x == 2 ? Strip::up : job.down_x == 2 ? Strip::down : Strip::blur;
 }
@@ -26,9 +27,7 @@ template <class T> struct Reach {
 };
 
 // J vectors side by side: neighbours in memory, so that whole cache lines stream.
-template <int J> struct Wide {
-    Vec v[J];
-};
+template <int J> struct Wide { Vec v[J]; };
 
 template <Strip S, int J, class T> struct StripWalk {
     // Copies, so that they stay in registers whatever is written.
@@ -58,7 +57,8 @@ template <Strip S, int J, class T> struct StripWalk {
         for (int j = 0; j < J; ++j) put(out + o * inner + j * kLanes, f * a.v[j] + g * b.v[j]);
     }
 
-    LE_INLINE void put4(int64_t o, const float* f, const Wide<J>& a, const Wide<J>& b, const Wide<J>& d, const Wide<J>& e) const {
+    LE_INLINE void put4(int64_t o, const float* f, const Wide<J>& a, const Wide<J>& b, const Wide<J>& d,
+                        const Wide<J>& e) const {
 #pragma GCC unroll 4
         for (int j = 0; j < J; ++j)
             put(out + o * inner + j * kLanes, f[0] * a.v[j] + f[1] * b.v[j] + f[2] * d.v[j] + f[3] * e.v[j]);

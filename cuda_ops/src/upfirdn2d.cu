@@ -28,7 +28,8 @@ template <class T, int V> LE_DEVICE void filter_at(const Job& j, const T* image,
 #pragma unroll
     for (int i = 0; i < V; ++i) sum[i] = 0.0f;
     const int ty = oy * j.down_y - j.pad_y, tx = ox * j.down_x - j.pad_x;
-    const int ky0 = ty < 0 ? -ty : (j.up_y - ty % j.up_y) % j.up_y, kx0 = tx < 0 ? -tx : (j.up_x - tx % j.up_x) % j.up_x;
+    const int ky0 = ty < 0 ? -ty : (j.up_y - ty % j.up_y) % j.up_y,
+              kx0 = tx < 0 ? -tx : (j.up_x - tx % j.up_x) % j.up_x;
     for (int ky = ky0; ky < j.ky && (ty + ky) / j.up_y < j.height; ky += j.up_y)
         for (int kx = kx0; kx < j.kx && (tx + kx) / j.up_x < j.width; kx += j.up_x) {
             float v[V];
@@ -72,7 +73,8 @@ template <class T, int V, bool Fused> struct Output {
 
 // One block for one output row.
 template <class T, int V, bool Fused> LE_KERNEL void general_kernel(Job j, Epilogue e) {
-    const uint32_t groups = uint32_t(j.inner / V), length = uint32_t(j.out_width) * groups, height = uint32_t(j.out_height);
+    const uint32_t groups = uint32_t(j.inner / V), length = uint32_t(j.out_width) * groups,
+                   height = uint32_t(j.out_height);
     const int64_t plane = j.first + blockIdx.x / height;
     const int oy = int(blockIdx.x % height);
     for (uint32_t at = threadIdx.x; at < length; at += kThreads) {
@@ -88,7 +90,8 @@ template <class T, int V, bool Fused> LE_KERNEL void general_kernel(Job j, Epilo
 LE_DEVICE bool factorise(const Job& j, float (&fx)[4], float (&fy)[4]) {
     if (j.separable) {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) fx[i] = tap_x(j, i) * j.root, fy[i] = tap_y(j, i) * (j.gain < 0.0f ? -j.root : j.root);
+        for (int i = 0; i < 4; ++i)
+            fx[i] = tap_x(j, i) * j.root, fy[i] = tap_y(j, i) * (j.gain < 0.0f ? -j.root : j.root);
         return true;
     }
     float f[16], sum = 0.0f, largest = 0.0f;
@@ -117,7 +120,8 @@ template <int V> LE_HD constexpr int columns_of(int shape) { return shape == UP 
 
 // The horizontally filtered input row `row` at the strip's columns; `first` is the first input column it reads.
 template <class T, int V, int S>
-LE_DEVICE void across(const Job& j, const T* image, int row, int first, const float (&fx)[4], float (&h)[columns_of<V>(S)][V]) {
+LE_DEVICE void across(const Job& j, const T* image, int row, int first, const float (&fx)[4],
+                      float (&h)[columns_of<V>(S)][V]) {
     constexpr int X = columns_of<V>(S), reads = S == UP ? 3 : 3 + X;
     float v[reads][V];
 #pragma unroll
@@ -143,17 +147,27 @@ LE_DEVICE void across(const Job& j, const T* image, int row, int first, const fl
     }
 }
 
-struct Strip { int64_t plane, channel; int column, row; bool valid; };  // column and row of the first step
+struct Strip {
+    int64_t plane, channel;
+    int column, row;
+    bool valid;
+};  // column and row of the first step
 
 template <int V, int S> LE_DEVICE Strip strip_of(const Job& j, int columns, int rows) {
     const uint32_t groups = uint32_t(j.inner / V), id = blockIdx.x * kThreads + threadIdx.x, rest = id / groups;
-    const uint32_t segments = uint32_t(rows + kRows - 1) / kRows, upper = rest / uint32_t(columns), plane = upper / segments;
-    return {j.first + plane, int64_t(id % groups) * V, int(rest % uint32_t(columns)), int(upper % segments) * kRows, plane < j.images};
+    const uint32_t segments = uint32_t(rows + kRows - 1) / kRows, upper = rest / uint32_t(columns),
+                   plane = upper / segments;
+    return {j.first + plane, int64_t(id % groups) * V, int(rest % uint32_t(columns)), int(upper % segments) * kRows,
+            plane < j.images};
 }
 
 // Steps of a strip: for BLUR and DOWN one output row each, for UP two.
-template <class T, int V, int S, bool Fused> __launch_bounds__(kThreads, 2) LE_KERNEL void strip_kernel(Job j, Epilogue e, int columns, int rows) {
-    constexpr int X = columns_of<V>(S), window = S == UP ? 3 : 4, advance = S == DOWN ? 2 : 1, period = S == UP ? 3 : S == DOWN ? 2 : 4;
+template <class T, int V, int S, bool Fused>
+__launch_bounds__(kThreads, 2) LE_KERNEL void strip_kernel(Job j, Epilogue e, int columns, int rows) {
+    constexpr int X = columns_of<V>(S), window = S == UP ? 3 : 4, advance = S == DOWN ? 2 : 1,
+                  period = S == UP     ? 3
+                           : S == DOWN ? 2
+                                       : 4;
     const Strip s = strip_of<V, S>(j, columns, rows);
     if (!s.valid) return;
     const T* image = static_cast<const T*>(j.x) + s.plane * j.height * j.width * j.inner + s.channel;
@@ -182,7 +196,8 @@ template <class T, int V, int S, bool Fused> __launch_bounds__(kThreads, 2) LE_K
 #pragma unroll
         for (int p = 0; p < period; ++p, row += advance) {
 #pragma unroll
-            for (int k = window - advance; k < window; ++k) across<T, V, S>(j, image, row + k, in_x, fx, h[(p * advance + k) % window]);
+            for (int k = window - advance; k < window; ++k)
+                across<T, V, S>(j, image, row + k, in_x, fx, h[(p * advance + k) % window]);
 #pragma unroll
             for (int x = 0; x < X; ++x) {
                 const auto at = [&](int k, int i) { return h[(p * advance + k) % window][x][i]; };
@@ -195,7 +210,8 @@ template <class T, int V, int S, bool Fused> __launch_bounds__(kThreads, 2) LE_K
                     output.put(2 * (step + p) - odd + 1, ox + x, sum);
                 } else {
 #pragma unroll
-                    for (int i = 0; i < V; ++i) sum[i] = fy[0] * at(0, i) + fy[1] * at(1, i) + fy[2] * at(2, i) + fy[3] * at(3, i);
+                    for (int i = 0; i < V; ++i)
+                        sum[i] = fy[0] * at(0, i) + fy[1] * at(1, i) + fy[2] * at(2, i) + fy[3] * at(3, i);
                     output.put(step + p, ox + x, sum);
                 }
             }
@@ -204,17 +220,20 @@ template <class T, int V, int S, bool Fused> __launch_bounds__(kThreads, 2) LE_K
 }
 
 template <class T, int V, int S, bool Fused> int strips(const Job& j, const Epilogue& e, int64_t stream) {
-    const int columns = S == UP ? (j.out_width + (j.pad_x & 1) + 1) / 2 : (j.out_width + columns_of<V>(S) - 1) / columns_of<V>(S);
+    const int columns =
+        S == UP ? (j.out_width + (j.pad_x & 1) + 1) / 2 : (j.out_width + columns_of<V>(S) - 1) / columns_of<V>(S);
     const int rows = S == UP ? (j.out_height + (j.pad_y & 1) + 1) / 2 : j.out_height;
     const int64_t threads = j.images * (j.inner / V) * columns * ((rows + kRows - 1) / kRows);
     if (threads >= (int64_t(1) << 32) - kThreads) return -1;
-    return LE_LAUNCH((strip_kernel<T, V, S, Fused>), (threads + kThreads - 1) / kThreads, kThreads, stream, j, e, columns, rows);
+    return LE_LAUNCH((strip_kernel<T, V, S, Fused>), (threads + kThreads - 1) / kThreads, kThreads, stream, j, e,
+                     columns, rows);
 }
 
 template <class T, int V> int launch(const Job& j, const Epilogue* fused, int64_t stream) {
     const bool four = j.kx == 4 && j.ky == 4 && j.up_x == j.up_y && j.down_x == j.down_y;
     const Epilogue e = fused ? *fused : Epilogue{};
-    if (four && j.up_x == 1 && j.down_x == 1) return fused ? strips<T, V, BLUR, true>(j, e, stream) : strips<T, V, BLUR, false>(j, e, stream);
+    if (four && j.up_x == 1 && j.down_x == 1)
+        return fused ? strips<T, V, BLUR, true>(j, e, stream) : strips<T, V, BLUR, false>(j, e, stream);
     if (four && j.up_x == 2 && j.down_x == 1 && !fused) return strips<T, V, UP, false>(j, e, stream);
     if (four && j.up_x == 1 && j.down_x == 2 && !fused) return strips<T, V, DOWN, false>(j, e, stream);
     const int64_t blocks = j.images * j.out_height;
@@ -230,21 +249,47 @@ using namespace latentedit;
 
 LE_API int le_upfirdn2d(int dtype, const void* x, const float* f, const void* add, void* y, int64_t n, int64_t channels,
                         int64_t height, int64_t width, int64_t out_height, int64_t out_width, int channels_last, int kx,
-                        int ky, int separable, int up_x, int up_y, int down_x, int down_y, int pad_x, int pad_y, int flip,
-                        float gain, const Epilogue* epilogue, int64_t stream) {
+                        int ky, int separable, int up_x, int up_y, int down_x, int down_y, int pad_x, int pad_y,
+                        int flip, float gain, const Epilogue* epilogue, int64_t stream) {
     if (n * channels * out_height * out_width == 0) return 0;
     if (epilogue && (epilogue->act > LRELU || add)) return -1;
     const float root = sqrtf(fabsf(gain));
-    const Job j{x, f, add, y, channels_last ? n : n * channels, channels_last ? channels : 1, channels, 0, int(height), int(width),
-                int(out_height), int(out_width), kx, ky, separable, up_x, up_y, down_x, down_y, pad_x, pad_y, flip, gain, root};
+    const Job j{x,
+                f,
+                add,
+                y,
+                channels_last ? n : n * channels,
+                channels_last ? channels : 1,
+                channels,
+                0,
+                int(height),
+                int(width),
+                int(out_height),
+                int(out_width),
+                kx,
+                ky,
+                separable,
+                up_x,
+                up_y,
+                down_x,
+                down_y,
+                pad_x,
+                pad_y,
+                flip,
+                gain,
+                root};
     return with_dtype(dtype, [&](auto* p) {
         using T = std::remove_pointer_t<decltype(p)>;
-        const bool wide = j.inner % (16 / sizeof(T)) == 0 && aligned(x) && aligned(add) && aligned(y) && (!epilogue || aligned(epilogue->product));
-        const int64_t all = j.images, most = (int64_t(1) << 30) / (out_height * (channels_last ? channels : 1) * out_width) + 1;
+        const bool wide = j.inner % (16 / sizeof(T)) == 0 && aligned(x) && aligned(add) && aligned(y) &&
+                          (!epilogue || aligned(epilogue->product));
+        const int64_t all = j.images,
+                      most = (int64_t(1) << 30) / (out_height * (channels_last ? channels : 1) * out_width) + 1;
         Job part = j;
-        for (part.first = 0; part.first < all; part.first += part.images) {  // thread and block indices are 32 bits wide
+        for (part.first = 0; part.first < all;
+             part.first += part.images) {  // thread and block indices are 32 bits wide
             part.images = all - part.first < most ? all - part.first : most;
-            const int status = with_width<T>(wide, [&](auto v) { return launch<T, decltype(v)::value>(part, epilogue, stream); });
+            const int status =
+                with_width<T>(wide, [&](auto v) { return launch<T, decltype(v)::value>(part, epilogue, stream); });
             if (status) return status;
         }
         return 0;

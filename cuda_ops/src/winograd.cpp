@@ -9,19 +9,10 @@
 #include <limits>
 
 #include "epilogue.h"
-#include "vec.h"
+#include "gemm.h"
 
 namespace latentedit {
 namespace {
-
-#if defined(__AVX512F__)
-constexpr int kRows = 12, kVectors = 2;
-#elif defined(__AVX__)
-constexpr int kRows = 6, kVectors = 2;
-#else
-constexpr int kRows = 8, kVectors = 2;
-#endif
-constexpr int kColumns = kLanes * kVectors;
 
 // out[6] = B^T in[6]
 LE_INLINE void input_1d(const Vec* in, Vec* out, int step) {
@@ -86,19 +77,9 @@ void transform_input(const Layer& l, int64_t first, int64_t count, int64_t rows,
 }
 
 // M[kRows][kColumns] of one e = V rows times one panel of weights.
-LE_INLINE void block(const float* a, int64_t C, const float* b, float* m, int64_t K) {
-    Vec sum[kRows][kVectors];
-    for (int i = 0; i < kRows; ++i)
-        for (int j = 0; j < kVectors; ++j) sum[i][j] = Vec{};
-    for (int64_t c = 0; c < C; ++c, ++a, b += kColumns) {
-        Vec w[kVectors];
-        for (int j = 0; j < kVectors; ++j) w[j] = at(b + j * kLanes);
-#pragma GCC unroll 12
-        for (int i = 0; i < kRows; ++i) {
-            const Vec v = all(a[i * C]);
-            for (int j = 0; j < kVectors; ++j) sum[i][j] += v * w[j];
-        }
-    }
+LE_INLINE void one_block(const float* a, int64_t C, const float* b, float* m, int64_t K) {
+    Vec sum[kRows][kVectors] = {};
+    block<kRows, kVectors>(a, C, C, b, sum);
     for (int i = 0; i < kRows; ++i)
         for (int j = 0; j < kVectors; ++j) put(m + i * K + j * kLanes, sum[i][j]);
 }
@@ -108,7 +89,8 @@ void multiply(const Layer& l, const float* V, int64_t rows, int64_t from, int64_
         const float* U = l.weight + int64_t(e) * l.C * l.K;
         for (int64_t k = 0; k < columns; k += kColumns)
             for (int64_t t = 0; t < rows; t += kRows)
-                block(V + (e * rows + t) * l.C, l.C, U + (from + k) * l.C, M + (e * rows + t) * columns + k, columns);
+                one_block(V + (e * rows + t) * l.C, l.C, U + (from + k) * l.C, M + (e * rows + t) * columns + k,
+                          columns);
     }
 }
 
@@ -143,7 +125,8 @@ void transform_output(const Layer& l, int64_t first, int64_t count, int64_t rows
             for (int i = 0; i < 36; ++i) m[i] = at(M + (i * rows + t) * columns + k);
             for (int j = 0; j < 6; ++j) output_1d(m + j, 6, half + j, 6);
             for (int j = 0; j < 4; ++j) output_1d(half + 6 * j, 1, out + 4 * j, 1);
-            const Vec scale = at(&with.scale[from + k]), bias = at(&with.bias[from + k]), post = at(&with.post[from + k]);
+            const Vec scale = at(&with.scale[from + k]), bias = at(&with.bias[from + k]),
+                      post = at(&with.post[from + k]);
             for (int i = 0; i < 16; ++i) {
                 const int64_t y = to.y + i / 4, x = to.x + i % 4;
                 if (y >= l.height || x >= l.width) continue;
@@ -191,7 +174,8 @@ LE_API void le_winograd_prepare(const float* w, float* U, int64_t K, int64_t C, 
                         half[a][b][j] = G[a][0] * g[0][b][j] + G[a][1] * g[1][b][j] + G[a][2] * g[2][b][j];
             for (int e = 0; e < 36; ++e) {
                 const float *k = G[e % 6], *h = half[e / 6][0];
-                for (int j = 0; j < kColumns; ++j) sum[j] = k[0] * h[j] + k[1] * h[kColumns + j] + k[2] * h[2 * kColumns + j];
+                for (int j = 0; j < kColumns; ++j)
+                    sum[j] = k[0] * h[j] + k[1] * h[kColumns + j] + k[2] * h[2 * kColumns + j];
                 std::memcpy(U + ((e * (out / kColumns) + panel) * in + i) * kColumns, sum, sizeof(sum));
             }
         }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from latentedit.checkpoints.pickles.allowed import ArrayStub, TensorStub
+from latentedit.checkpoints.pickles.arrays import ArrayStub, TensorStub
 from latentedit.errors import ModelError
 from latentedit.networks.assembly import assemble, assemble_generator
 from latentedit.networks.protocols import StyleEncoder, StyleGenerator
@@ -16,13 +17,20 @@ from latentedit.networks.protocols import StyleEncoder, StyleGenerator
 State = dict[str, torch.Tensor]
 
 
-@dataclass(frozen=True)
 class Part:
-    """A network to be: class name (a key of ``NETWORKS``), config, and state dict."""
+    """A network to be: class name (a key of ``NETWORKS``), config, and state dict, which may be read when asked for."""
 
-    network: str
-    config: Any
-    state: State
+    def __init__(self, network: str, config: Any, state: State | Callable[[], State]) -> None:
+        self.network = network
+        self.config = config
+        self._state = state
+
+    @property
+    def state(self) -> State:
+        """Tensors by our names."""
+        if callable(self._state):
+            self._state = self._state()
+        return self._state
 
     def build(self, origin: str) -> torch.nn.Module:
         """The network; names and shapes are checked first (see `latentedit.models.network_file.assemble`)."""
@@ -90,10 +98,19 @@ class TensorReader:
         return {key.removeprefix(prefix): self(value, key) for key, value in chosen.items()}
 
 
+def shape_of(value: Any) -> tuple[int, ...] | None:
+    """The shape of a stand-in or tensor, which costs nothing to know; None for anything else."""
+    if isinstance(value, torch.Tensor):
+        return tuple(value.shape)
+    if isinstance(value, TensorStub):
+        return value.size
+    return value.value.shape if isinstance(value, ArrayStub) and value.value is not None else None
+
+
 def not_understood(origin: str, detail: str) -> ModelError:
     """The error for a file whose content is of no kind that is read."""
     return ModelError(
         f"{origin} holds no generator that can be read: {detail:.300}.",
-        "Readable are NVIDIA and TensorFlow pickles of StyleGAN 1 to 3, rosinality and pSp-family .pt, and "
-        "latentedit's own files.",
+        "Readable are NVIDIA and TensorFlow pickles of StyleGAN 1 to 3, rosinality and pSp-family .pt, checkpoints and "
+        "graphs of MobileStyleGAN, and latentedit's own files.",
     )

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from latentedit.checkpoints.checkpoint import Checkpoint, Part, State, TensorReader, not_understood
-from latentedit.checkpoints.pickles.machine import Record
+from latentedit.checkpoints.pickles.stand_ins import Record
+from latentedit.checkpoints.resample_filters import settle, taps_in
 from latentedit.checkpoints.stylegan2_config import stylegan2_config
 from latentedit.networks.config_json import config_from_dict
 
@@ -35,7 +36,8 @@ def read_nvidia(generator: Record, read: TensorReader) -> Checkpoint:
         return Checkpoint("NVIDIA PyTorch pickle, StyleGAN3", _stylegan3(state, keywords, read.origin))
     if "synthesis.b4.const" not in state:
         raise not_understood(read.origin, f"its network {generator.kind.name!r:.60} is no StyleGAN2 or StyleGAN3")
-    config = stylegan2_config(state, read.origin, **_stylegan2_keywords(generator, keywords))
+    config = stylegan2_config(state, read.origin, **_stylegan2_keywords(generator, keywords, state, read.origin))
+    settle(state, config.resample_taps)
     return Checkpoint("NVIDIA PyTorch pickle, StyleGAN2", Part("Generator", config, state))
 
 
@@ -108,20 +110,19 @@ def _number(*candidates: Any) -> float | None:
     return None
 
 
-def _stylegan2_keywords(module: Record, keywords: dict[str, Any]) -> dict[str, Any]:
+def _stylegan2_keywords(module: Record, keywords: dict[str, Any], state: State, origin: str) -> dict[str, Any]:
     mapping = keywords["mapping"]
     layer = _child(module, "synthesis", "b4", "conv1")
     first = _child(module, "mapping", "fc0")
     clamp = layer["conv_clamp"] if "conv_clamp" in layer else keywords.get("conv_clamp")
     reduced = _number(_child(module, "synthesis").get("num_fp16_res"), keywords.get("num_fp16_res"))
-    taps = keywords.get("resample_filter")
     activation = layer.get("activation", keywords.get("activation"))
     return {
         "conv_clamp": _number(clamp),
         "reduced_res": None if reduced is None else int(reduced),
         "mapping_lr_multiplier": _number(first.get("bias_gain"), mapping.get("lr_multiplier")),
         "w_avg_beta": _number(_child(module, "mapping").get("w_avg_beta"), mapping.get("w_avg_beta")),
-        "resample_taps": _taps(taps),
+        "resample_taps": taps_in(state, origin) or _taps(keywords.get("resample_filter")),
         "activation": activation if isinstance(activation, str) else None,
     }
 

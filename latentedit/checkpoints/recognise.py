@@ -10,15 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from latentedit.checkpoints.checkpoint import Checkpoint, Part, State, TensorReader, not_understood
+from latentedit.checkpoints.checkpoint import Checkpoint, TensorReader, not_understood
+from latentedit.checkpoints.mobile.openvino import is_ir
+from latentedit.checkpoints.mobile.sources import HEAD, holds_graphs, read_folder, read_wheel
+from latentedit.checkpoints.mobile.student import is_student, read_student
 from latentedit.checkpoints.nvidia import is_module, read_nvidia
-from latentedit.checkpoints.pickles.allowed import ArrayStub, TensorStub
 from latentedit.checkpoints.pickles.archive import LEGACY_MAGIC, read_archive, read_pickle
+from latentedit.checkpoints.pickles.arrays import ArrayStub, TensorStub
+from latentedit.checkpoints.plain import is_plain, read_plain
 from latentedit.checkpoints.psp import is_psp, read_psp
 from latentedit.checkpoints.rosinality import from_rosinality, is_rosinality
-from latentedit.checkpoints.stylegan2_config import stylegan2_config
 from latentedit.checkpoints.tensorflow import is_network, read_tensorflow
 from latentedit.errors import ModelError
 from latentedit.files import read_tensors
@@ -48,16 +49,39 @@ def is_safetensors(path: Path) -> bool:
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Generator, and encoder if there is one, of a foreign checkpoint. Nothing in the file is executed.
 
+    ``path`` is a file, or a folder that `is_checkpoint_folder` accepts.
+
     Raises:
         UnsafeCheckpointError: a pickle that asks for something outside the allow-list.
         ModelError: no checkpoint, a kind that is not read, or a damaged file.
     """
     path = Path(path)
     origin = repr(str(path))
+    if path.is_dir():
+        return read_folder(path)
     if is_safetensors(path):
         return _from_value(read_tensors(path), TensorReader(origin, path.stat().st_size))
+    graphs = _graphs(path, origin)
+    if graphs is not None:
+        return graphs
     with mapped(path) as data:
         return _from_value(read_value(data, origin), TensorReader(origin, len(data)))
+
+
+def is_checkpoint_folder(path: Path) -> bool:
+    """Whether a foreign checkpoint fills a folder: the graphs of a MobileStyleGAN."""
+    return path.is_dir() and holds_graphs(path)
+
+
+def _graphs(path: Path, origin: str) -> Checkpoint | None:
+    """The MobileStyleGAN whose graphs ``path`` packs, or is one of (named by its .xml or its .bin); else None."""
+    with _stream(path) as stream:
+        head = stream.read(HEAD)
+        if head[:4] == b"PK\x03\x04":
+            return read_wheel(stream, origin)
+    twin = path.with_suffix(".xml")
+    beside = path.suffix == ".bin" and twin.is_file()
+    return read_folder(path.parent) if is_ir(head) or (beside and is_checkpoint_folder(path.parent)) else None
 
 
 def read_value(data: memoryview, origin: str) -> Any:
@@ -125,21 +149,14 @@ def _from_dict(value: dict[Any, Any], read: TensorReader) -> Checkpoint:
     if is_psp(value):
         return read_psp(value, read)
     inner = next((value[key] for key in _WRAPPERS if isinstance(value.get(key), dict)), value)
+    if is_student(inner):
+        return read_student(inner, read)
     if is_rosinality(inner):
         average = value.get("latent_avg")
         return from_rosinality(read.all(inner), None if average is None else read(average, "latent_avg"), read.origin)
-    if "synthesis.b4.const" in inner:
-        return _from_plain(read.all(inner), read.origin)
+    if is_plain(inner):
+        return read_plain(inner, read)
     if is_module(inner.get("G_ema")):
         return read_nvidia(inner["G_ema"], read)
     keys = ", ".join(str(key)[:40] for key in list(value)[:6] if isinstance(key, str))
     raise not_understood(read.origin, f"a dictionary with the keys {keys or 'of no text'}")
-
-
-def _from_plain(state: State, origin: str) -> Checkpoint:
-    """A bare state dict with NVIDIA's names."""
-    config = stylegan2_config(state, origin)
-    if "mapping.w_avg" not in state:
-        state["mapping.w_avg"] = torch.zeros(config.w_dim)
-    notes = ("a bare state dict says nothing of conv_clamp; none was assumed",)
-    return Checkpoint("state dict with NVIDIA's names, StyleGAN2", Part("Generator", config, state), notes=notes)

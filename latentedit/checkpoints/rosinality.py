@@ -8,8 +8,10 @@ import numpy as np
 import torch
 
 from latentedit.checkpoints.checkpoint import Checkpoint, Part, State, not_understood
-from latentedit.checkpoints.stylegan2_config import stylegan2_config
+from latentedit.checkpoints.resample_filters import settle, taps_in
+from latentedit.checkpoints.stylegan2_config import lr_multiplier_of, stylegan2_config
 from latentedit.errors import ModelError
+from latentedit.networks.config import GeneratorConfig
 
 _LEAVES = {
     "conv.weight": "weight",
@@ -73,33 +75,32 @@ def from_rosinality(theirs: State, average: torch.Tensor | None, origin: str) ->
         name = _renamed(key)
         if name is not None:
             state[name] = _reshaped(name, value, key, origin)
-        elif not key.endswith("kernel"):
+        elif key.endswith("kernel"):
+            _add_filter(state, key, value)
+        else:
             raise not_understood(origin, f"the key {key!r:.80} is unknown")
     notes = []
     if not any(name.endswith("noise_const") for name in state):
         notes.append("the file has no noise maps; they were drawn from seed 0")
         _draw_noise(state)
-    config = stylegan2_config(state, origin, resample_taps=_taps(theirs, origin))
+    lr = lr_multiplier_of(state)
+    config = stylegan2_config(state, origin, resample_taps=taps_in(state, origin), mapping_lr_multiplier=lr)
     if config.architecture != "skip":
         raise not_understood(origin, "its to_rgb layers are missing")
     if average is None:
         notes.append("the file has no latent_avg; it was estimated from 4,096 latents")
-    _add_filters(state, config.resample_taps)
-    state["mapping.w_avg"] = _average(state, average, config.w_dim, config.mapping_layers, origin)
+    settle(state, config.resample_taps)
+    state["mapping.w_avg"] = _average(state, average, config, origin)
     return Checkpoint("rosinality .pt, StyleGAN2", Part("Generator", config, state), notes=tuple(notes))
 
 
-def _taps(theirs: State, origin: str) -> tuple[float, ...] | None:
-    """Taps of the resampling filter that the file stores as an outer product, times 4 where a layer upsamples."""
-    kernel = theirs.get("convs.0.conv.blur.kernel")
-    if kernel is None:
-        return None
-    taps = kernel.sum(0) / 4 if kernel.ndim == 2 and 0 < kernel.numel() <= 4096 else kernel
-    if taps.ndim != 1 or not torch.allclose(torch.outer(taps, taps) * 4, kernel, atol=1e-5):
-        raise not_understood(origin, f"its resampling filter of shape {list(kernel.shape)} is not separable")
-    scaled = (taps * 8).tolist()
-    whole = [round(tap) for tap in scaled]
-    return tuple(whole if all(abs(a - b) < 1e-4 for a, b in zip(whole, scaled, strict=True)) else scaled)
+def _add_filter(state: State, key: str, kernel: torch.Tensor) -> None:
+    """A ``*.kernel`` buffer under our name: it holds the filter times 4, since their up-sampling spreads zeros."""
+    layer = _layer(key)
+    if layer is not None and layer[1] == "conv.blur.kernel":
+        state[f"synthesis.{layer[0]}.resample_filter"] = kernel / 4
+    elif layer is not None and layer[1] == "upsample.kernel":
+        state[f"synthesis.{layer[0].rpartition('.')[0]}.resample_filter"] = kernel / 4
 
 
 def _reshaped(name: str, value: torch.Tensor, key: str, origin: str) -> torch.Tensor:
@@ -125,18 +126,8 @@ def _draw_noise(state: State) -> None:
         state[name.replace("noise_strength", "noise_const")] = noise
 
 
-def _add_filters(state: State, taps: tuple[float, ...]) -> None:
-    from latentedit.cuda_ops import setup_filter
-
-    kernel = setup_filter(taps)
-    for name in list(state):
-        if name.endswith("noise_strength"):
-            state[name.replace("noise_strength", "resample_filter")] = kernel.clone()
-        if name.endswith("conv1.weight"):
-            state[name.replace("conv1.weight", "resample_filter")] = kernel.clone()
-
-
-def _average(state: State, average: torch.Tensor | None, w_dim: int, layers: int, origin: str) -> torch.Tensor:
+def _average(state: State, average: torch.Tensor | None, config: GeneratorConfig, origin: str) -> torch.Tensor:
+    w_dim = config.w_dim
     if average is not None:
         flat = average.float().reshape(-1, average.shape[-1]) if average.ndim else average
         if flat.ndim != 2 or flat.shape[1] != w_dim:
@@ -145,7 +136,10 @@ def _average(state: State, average: torch.Tensor | None, w_dim: int, layers: int
     from latentedit.networks.mapping import MappingNetwork
 
     first = state["mapping.fc0.weight"]
-    mapping = MappingNetwork(first.shape[1], 0, w_dim, None, num_layers=layers, layer_features=first.shape[0])
+    mapping = MappingNetwork(
+        config.z_dim, 0, w_dim, None, num_layers=config.mapping_layers,
+        layer_features=first.shape[0], lr_multiplier=config.mapping_lr_multiplier,
+    )  # fmt: skip
     try:
         mapping.load_state_dict({name.removeprefix("mapping."): state[name] for name in state if name[:7] == "mapping"})
     except RuntimeError as error:

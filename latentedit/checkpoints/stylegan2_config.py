@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -48,6 +49,20 @@ def stylegan2_config(state: State, origin: str, **keywords: Any) -> GeneratorCon
     }
     values |= {name: value for name, value in keywords.items() if value is not None}
     return GeneratorConfig(**values)
+
+
+def lr_multiplier_of(state: State) -> float:
+    """The learning-rate multiplier of a mapping network, from the size of its weights.
+
+    They start as normals of deviation ``1 / multiplier`` and training moves them little, so of the multipliers in use
+    (1, 0.1, and the published networks' 0.01) the nearest is taken.
+    """
+    weights = [value for name, value in state.items() if re.fullmatch(r"mapping\.fc\d{1,3}\.weight", name)]
+    spread = [float(value.float().square().mean().sqrt()) for value in weights if value.numel()]
+    size = sorted(spread)[len(spread) // 2] if spread else 0.0
+    if not 0 < size < math.inf:
+        return 0.01
+    return min((0.01, 0.1, 1.0), key=lambda lr: abs(math.log(lr * size)))
 
 
 def _shape(state: State, name: str, dimensions: int, origin: str) -> tuple[int, ...]:

@@ -12,7 +12,8 @@ import torch
 
 from latentedit.checkpoints.checkpoint import Checkpoint, Part, State, TensorReader, not_understood
 from latentedit.checkpoints.pickles.allowed import NETWORK
-from latentedit.checkpoints.pickles.machine import Record
+from latentedit.checkpoints.pickles.stand_ins import Record
+from latentedit.checkpoints.resample_filters import settle
 from latentedit.checkpoints.stylegan2_config import stylegan2_config
 
 MAX_COMPONENTS = 16
@@ -128,19 +129,8 @@ def _stylegan2(variables: State, keywords: dict[str, Any], origin: str) -> Part:
         activation=keywords.get("nonlinearity") if isinstance(keywords.get("nonlinearity"), str) else None,
         resample_taps=tuple(taps) if isinstance(taps, list | tuple) and 0 < len(taps) <= 64 else None,
     )
-    _add_filters(state, config.resample_taps)
+    settle(state, config.resample_taps)  # filters are constants in TensorFlow, and buffers with us
     return Part("Generator", config, state)
-
-
-def _add_filters(state: State, taps: tuple[float, ...]) -> None:
-    """Filters are constants in TensorFlow, and buffers with us."""
-    from latentedit.cuda_ops import setup_filter
-
-    kernel = setup_filter(taps)
-    heads = {name.rpartition(".")[0] for name in state if name.endswith("noise_strength") or ".skip." in name}
-    blocks = {".".join(name.split(".")[:2]) for name in state if name.startswith("synthesis.b")}
-    for head in heads | blocks:
-        state[f"{head}.resample_filter"] = kernel.clone()
 
 
 # --- StyleGAN 1 -------------------------------------------------------------------------------------------------------

@@ -101,9 +101,34 @@ def _kernels() -> Iterator[Check]:
         yield Check("Kernels", report.device, status, f"{report.backend}: {report.detail}", report.remedy)
 
 
+def _packaged_model() -> Iterator[Check]:
+    """The model whose generator comes with another package, and whether it is the default."""
+    from latentedit.models.folder import verify_folder
+    from latentedit.models.locations import PACKAGED, bundled_folder, default_model, is_complete, packaged_weights
+
+    place = packaged_weights()
+    if place is None:
+        remedy = f"Run: latentedit model download {PACKAGED} (38 MB, research and non-commercial use)"
+        yield Check("Model", PACKAGED, "note", "its weights are not here; smaller faces of faces64 serve", remedy)
+        return
+    try:
+        verify_folder(bundled_folder(PACKAGED))
+    except LatentEditError as error:
+        yield Check("Model", PACKAGED, "missing", error.problem, "Reinstall latentedit: these parts belong to it.")
+        return
+    lacks = "" if is_complete() else "; without an encoder or directions of its own yet"
+    yield Check("Model", PACKAGED, "ok", f"1024 px, weights in {place}{lacks}")
+    yield Check("Model", "default", "ok", default_model())
+
+
 def _model() -> Iterator[Check]:
+    yield from _packaged_model()
+    yield from _embedded_model()
+
+
+def _embedded_model() -> Iterator[Check]:
+    from latentedit.models.folder import PARTS, read_manifest, verify_folder
     from latentedit.models.locations import embedded_folder, models_folder, shipped_directions
-    from latentedit.models.model import PARTS, read_manifest, verify_folder
 
     folder = embedded_folder()
     reinstall = "Reinstall latentedit: the model is part of the package."
@@ -117,7 +142,7 @@ def _model() -> Iterator[Check]:
     found = f"{manifest['resolution']} px, {', '.join(parts)}; hashes agree; generator {manifest['fingerprint']}"
     yield Check("Model", folder.name, "ok", found)
     for part in PARTS:
-        if part not in parts:
+        if part not in parts and part != "heads":
             yield Check("Model", part, "missing", f"the embedded model has no {part}", reinstall)
     place = shipped_directions()
     names = sorted(path.stem for path in place.glob("*.safetensors")) if place else []

@@ -127,7 +127,7 @@ def _writable(ctx: click.Context, param: click.Parameter, value: Path | None) ->
 
 
 model_option = click.option(
-    "--model", metavar="NAME|FOLDER|CHECKPOINT", help="The generator to use.  [default: the embedded one]"
+    "--model", metavar="NAME|FOLDER|CHECKPOINT", help="The generator to use.  [default: ffhq, else faces64]"
 )
 device_option = click.option(
     "--device", metavar="DEVICE", callback=_device, help="cpu, cuda, cuda:1, ...  [default: cuda if there is one]"

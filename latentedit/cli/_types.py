@@ -23,7 +23,7 @@ class InputFile(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         from latentedit.files import is_special
 
-        path = super().convert(value, param, ctx)
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
         if is_special(path):
             self.fail(f"{click.format_filename(str(path))!r} is a pipe or a device. Save it into a file first.")
         return path
@@ -37,8 +37,8 @@ class OutputFile(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         folder = isinstance(value, str) and value.endswith(("/", os.sep))
-        path = super().convert(value, param, ctx)
-        return Folder(path) if folder or (isinstance(path, Path) and path.is_dir()) else path
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        return Folder(path) if folder or path.is_dir() else path
 
 
 class Folder(type(Path())):

@@ -14,16 +14,16 @@ from latentedit.cli._common import Command
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
 @click.option(
     "--to",
-    type=click.Choice(["latentedit", "rosinality", "nvidia"]),
-    help="Format of OUT.  [default: rosinality for .pt, else latentedit]",
+    type=click.Choice(["latentedit", "rosinality", "nvidia", "mobilestylegan"]),
+    help="Format of OUT.  [default: for .pt and .ckpt that of others for this kind of network, else latentedit]",
 )
 @click.option("--half", is_flag=True, help="Store matrices as float16: half the size, rounded weights.")
 def command(source: str, target: Path, to: str | None, half: bool) -> None:
     """Convert the model IN (any checkpoint, folder, or name) to OUT, and prove that the pictures are the same.
 
-    OUT is a model folder, a .safetensors with the generator alone, or a .pt for rosinality's tools (--to nvidia: a
-    plain state dict with NVIDIA's names). Inversions and directions convert as well: to .npz, .npy, or .pt as the
-    other projects write them.
+    OUT is a model folder, a .safetensors with the generator alone, or a .pt for other tools: rosinality's, or for a
+    MobileStyleGAN its authors' (--to nvidia: a plain state dict with NVIDIA's names). Inversions and directions convert
+    as well: to .npz, .npy, or .pt as the other projects write them.
     """
     from latentedit.models.export import export, is_exchangeable
 
@@ -51,12 +51,15 @@ def _convert(source: str, target: Path, to: str | None, half: bool) -> None:
 
 def _notes(source: str) -> tuple[str, ...]:
     """What had to be assumed in reading a foreign file."""
-    from latentedit.checkpoints.recognise import is_safetensors, read_checkpoint
+    from latentedit.checkpoints.recognise import is_checkpoint_folder, is_safetensors, read_checkpoint
     from latentedit.files import read_metadata
     from latentedit.models.loading import locate
     from latentedit.models.network_file import FORMAT
 
     path = locate(source)
+    if is_checkpoint_folder(path):
+        checkpoint = read_checkpoint(path)
+        return (checkpoint.kind, *checkpoint.notes)
     if path.is_dir() or (is_safetensors(path) and read_metadata(path).get("format") == FORMAT):
         return ()
     checkpoint = read_checkpoint(path)

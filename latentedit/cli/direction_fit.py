@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latentedit.cli._common import Command, device_option, model_option, progress, seed_option
+from latentedit.cli._directions import check_output, put
 
 if TYPE_CHECKING:
-    from latentedit.directions import Direction, LabelledLatents, ProcedureConfig, SampleConfig
+    from latentedit.directions import LabelledLatents, ProcedureConfig, SampleConfig
     from latentedit.models import Model
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -100,13 +101,14 @@ def command(attributes: tuple[str, ...], model: str | None, device: str, **optio
         raise click.UsageError("--labels needs --latents.")
     owner = load_model(model, device=device)
     names = _names(attributes)
-    _check_output(options["output"], names)
+    check_output(options["output"], names)
     labelled = _labelled(owner, names, options)
     perception = owner.require("perception")
     with progress("measuring") as bar:
         probe = Probe(owner.generator, perception, progress=bar.advance)
         done = fit_attributes(probe, labelled, names, config=_config(options), report=lambda text: click.echo(text))
-    _save(done, options["output"], owner)
+    for path in put(done, options["output"], owner).values():
+        click.echo(f"wrote {path}")
 
 
 def _names(attributes: tuple[str, ...]) -> list[str]:
@@ -116,11 +118,6 @@ def _names(attributes: tuple[str, ...]) -> list[str]:
     parts = [part.strip() for text in attributes for part in text.split(",")]
     names = [name for part in parts for name in (CORE if part == "all" else (part,))]
     return [check_name(name) for name in dict.fromkeys(names)]
-
-
-def _check_output(output: Path | None, names: list[str]) -> None:
-    if output is not None and output.suffix == ".safetensors" and len(names) > 1:
-        raise click.UsageError(f"-o {output} is one file for {len(names)} attributes; give a folder.")
 
 
 def _config(options: dict[str, Any]) -> ProcedureConfig:
@@ -188,14 +185,3 @@ def _cache(owner: Model, config: SampleConfig) -> Path:
 
     judge = judge_of(owner.require("perception"))[:8]
     return data_folder() / "labelled" / f"{owner.fingerprint}-{judge}-psi{config.psi:g}-seed{config.seed}"
-
-
-def _save(done: dict[str, Direction], output: Path | None, owner: Model) -> None:
-    from latentedit.directions import save_directions
-
-    if output is not None and output.suffix == ".safetensors":
-        paths = {name: direction.save(output) for name, direction in done.items()}
-    else:
-        paths = save_directions(done, output or owner.user_directions)
-    for path in paths.values():
-        click.echo(f"wrote {path}")

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,13 @@ from latentedit.cli._common import Command, device_option, model_option, outdir_
 from latentedit.cli._faces import FACE_FILE, open_model
 from latentedit.cli._outputs import usage
 from latentedit.cli._types import Finite, Seeds
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from latentedit.models import Model
+    from latentedit.networks.protocols import NoiseMode
 
 _BATCH = 8
 
@@ -54,7 +61,7 @@ def command(
     trunc: float,
     trunc_cutoff: int | None,
     label: int | None,
-    noise_mode: str,
+    noise_mode: NoiseMode,
     projected_w: Path | None,
     grid: tuple[int, int | None] | None,
     save_w: bool,
@@ -67,6 +74,7 @@ def command(
     The same seed gives the same face here as in stylegan2-ada with the same generator.
     """
     from latentedit.images import save_image
+    from latentedit.latents import save_ws
 
     if seeds is not None and projected_w is not None:
         raise click.UsageError("Give --seeds or --projected-w, not both.")
@@ -90,7 +98,7 @@ def command(
             for name, image, latent in zip(names[rows], images, part.split(1), strict=True):
                 save_image(image, outdir / f"{name}.png")
                 if save_w:
-                    _save_w(outdir / f"{name}.npz", latent)
+                    save_ws(outdir / f"{name}.npz", latent)
                 click.echo(str(outdir / f"{name}.png"))
             kept += images[: max(0, across * down - len(kept))]
             bar.advance(len(images))
@@ -110,13 +118,13 @@ def _mapping(model: Any, trunc: float, cutoff: int | None, label: int | None) ->
     return lambda seeds: from_seeds(model, seeds, trunc, cutoff=cutoff, label=label)
 
 
-def _projected(path: Path, model: Any) -> Any:
+def _projected(path: Path, model: Model) -> Tensor:
     from latentedit.editing.subject import subject_of
 
     return subject_of(path, model=model).ws
 
 
-def _render(model: Any, ws: Any, noise_mode: str, numbers: list[int]) -> list[Any]:
+def _render(model: Model, ws: Tensor, noise_mode: NoiseMode, numbers: list[int]) -> list[Image.Image]:
     """Images of ``ws`` [N,L,w_dim]; random noise is drawn from each face's own number, so batches do not matter."""
     import torch
 
@@ -126,21 +134,12 @@ def _render(model: Any, ws: Any, noise_mode: str, numbers: list[int]) -> list[An
     drawn = {}
     if noise_mode == "random":
         streams = [torch.Generator().manual_seed(number) for number in numbers]
-        for name, shape in getattr(synthesis, "noise_shapes", {}).items():
+        for name, shape in synthesis.noise_shapes.items():
             drawn[name] = torch.cat([torch.randn(1, 1, *shape, generator=stream) for stream in streams]).to(ws.device)
     with torch.no_grad():
         if drawn:
             return to_pil(synthesis(ws, noise_mode="const", noise=drawn))
         return to_pil(synthesis(ws, noise_mode=noise_mode))
-
-
-def _save_w(path: Path, ws: Any) -> None:
-    import numpy as np
-
-    from latentedit.files import atomic_path
-
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, w=ws.cpu().numpy())
 
 
 def _shape(grid: tuple[int, int | None], count: int) -> tuple[int, int]:

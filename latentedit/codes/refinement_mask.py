@@ -10,8 +10,9 @@ Legend: ``N`` images, ``R`` resolution.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from latentedit.cuda_ops.blur import blurred, hann_window
 
 _SMOOTH = 1 / 4
 _NEAR = 1 / 7
@@ -38,12 +39,4 @@ def departure(before: Tensor, after: Tensor) -> Tensor:
 
 def _blurred(images: Tensor, width: float) -> Tensor:
     """``images`` [N,C,R,R] under a Hann window of about ``width`` pixels a side; edges are repeated."""
-    reach = max(1, round(width / 2))
-    window = torch.hann_window(2 * reach + 3, periodic=False, dtype=images.dtype, device=images.device)[1:-1]
-    window = (window / window.sum()).expand(images.shape[1], 1, 1, -1)
-    channels = images.shape[1]
-    across = nn.functional.pad(images, (reach, reach, 0, 0), mode="replicate")
-    down = nn.functional.pad(
-        nn.functional.conv2d(across, window, groups=channels), (0, 0, reach, reach), mode="replicate"
-    )
-    return nn.functional.conv2d(down, window.transpose(2, 3), groups=channels)
+    return blurred(images, hann_window(2 * max(1, round(width / 2)) + 1, images), border="replicate")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from latentedit.directions.calibration import Calibration
+    from latentedit.directions.components import discover_components, discover_weights
     from latentedit.directions.direction import Direction, OutOfRangeWarning, load_direction, save_directions
-    from latentedit.directions.discover import discover_components, discover_weights
+    from latentedit.directions.discover import DiscoverConfig, discover_directions
     from latentedit.directions.fitting.config import FitConfig, ProcedureConfig
     from latentedit.directions.fitting.fit import fit_direction
     from latentedit.directions.fitting.isotonic import calibrate
@@ -23,14 +24,16 @@ if TYPE_CHECKING:
 _HOMES = {
     "Calibration": "calibration",
     "Direction": "direction",
+    "DiscoverConfig": "discover",
     "FitConfig": "fitting.config",
     "LabelledLatents": "fitting.labelled",
     "OutOfRangeWarning": "direction",
     "ProcedureConfig": "fitting.config",
     "SampleConfig": "fitting.labelled",
     "calibrate": "fitting.isotonic",
-    "discover_components": "discover",
-    "discover_weights": "discover",
+    "discover_directions": "discover",
+    "discover_components": "components",
+    "discover_weights": "components",
     "fit_attributes": "fitting.pipeline",
     "fit_direction": "fitting.fit",
     "import_directions": "io.importing",
@@ -44,6 +47,7 @@ _HOMES = {
 __all__ = [
     "Calibration",
     "Direction",
+    "DiscoverConfig",
     "FitConfig",
     "LabelledLatents",
     "OutOfRangeWarning",
@@ -51,6 +55,7 @@ __all__ = [
     "SampleConfig",
     "calibrate",
     "discover_components",
+    "discover_directions",
     "discover_weights",
     "fit_attributes",
     "fit_direction",

@@ -6,6 +6,7 @@ the separating hyperplane; a *score* is the attribute in its unit (years, degree
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from latentedit.attributes import PROBABILITY
 from latentedit.directions.calibration import Calibration
 from latentedit.directions.store import (
     SUFFIX,
+    Owner,
     as_model,
     check_name,
     damaged,
@@ -29,6 +31,7 @@ from latentedit.directions.store import (
     write_file,
 )
 from latentedit.errors import DirectionError, FingerprintError, LatentError, LayerError
+from latentedit.latents import matched_rows
 
 if TYPE_CHECKING:
     from latentedit.models import Model
@@ -56,7 +59,8 @@ class Direction:
         calibration: score against distance; None where nothing was measured.
         accuracy: share of held-out samples on the right side of the separating hyperplane.
         cosines: |cos| of the normal with other directions by name.
-        fingerprint: of the generator it belongs to; None when unknown.
+        fingerprint: of the generator it belongs to; None when unknown. mapping: fingerprint of the W that it lies in,
+            which generators may share, and with it the direction; None when unknown.
         svm_normal: unit normal [w_dim] of the separating hyperplane, where ``normal`` was conditioned; else None.
         metrics: further measured figures. settings: how it was fitted. Both hold JSON values only.
     """
@@ -73,6 +77,7 @@ class Direction:
     svm_normal: Tensor | None = field(default=None, repr=False)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    mapping: str | None = None
 
     def __post_init__(self) -> None:
         normal = torch.as_tensor(self.normal).detach().to("cpu", torch.float32)
@@ -85,8 +90,27 @@ class Direction:
         if not torch.isfinite(norm) or norm == 0:
             raise DirectionError(f"The normal of direction {self.name!r} is zero or not finite.", "Fit it again.")
         object.__setattr__(self, "normal", (normal.double() / norm).float())
+        self._check_values()
         if self.layers is not None:
             object.__setattr__(self, "layers", tuple(sorted({int(layer) for layer in self.layers})))
+
+    def _check_values(self) -> None:
+        """Refuse numbers that would only show up as nonsense in a picture."""
+        if not isinstance(self.name, str) or not self.name or not isinstance(self.unit, str):
+            raise DirectionError(f"{self.name!r:.40} in {self.unit!r:.40} names no direction.", "Give name and unit.")
+        shares = (self.intercept, 0.0 if self.accuracy is None else self.accuracy)
+        if not all(isinstance(value, (int, float)) and math.isfinite(value) for value in shares):
+            raise DirectionError(
+                f"Direction {self.name!r} has the intercept {self.intercept!r:.40} and accuracy {self.accuracy!r:.40}.",
+                "The file is damaged; copy or fit it again.",
+            )
+        if self.svm_normal is not None:
+            given = torch.as_tensor(self.svm_normal)
+            if given.shape != (self.w_dim,) or not bool(torch.isfinite(given).all()):
+                raise DirectionError(
+                    f"The hyperplane of direction {self.name!r} has shape {list(given.shape)} or is not finite.",
+                    f"It must be [{self.w_dim}]; copy or fit it again.",
+                )
 
     @property
     def w_dim(self) -> int:
@@ -96,6 +120,18 @@ class Direction:
     def is_target(self) -> bool:
         """Whether amounts are target scores (probabilities) rather than changes."""
         return self.unit == PROBABILITY
+
+    @property
+    def accuracy_interval(self) -> tuple[float, float] | None:
+        """Where the accuracy lies with 95 % confidence, given how many samples were held out (Wilson 1927, eq. 6); None
+        where that is not known. Twelve samples, all right, say 0.76 to 1."""
+        held = self.settings.get("held_out")
+        if self.accuracy is None or not isinstance(held, int) or held < 1:
+            return None
+        square = 1.96**2 / held
+        middle = (self.accuracy + square / 2) / (1 + square)
+        half = math.sqrt(self.accuracy * (1 - self.accuracy) * square + square**2 / 4) / (1 + square)
+        return max(middle - half, 0.0), min(middle + half, 1.0)
 
     # -- geometry -----------------------------------------------------------------------------------------------------
 
@@ -236,17 +272,35 @@ class Direction:
 
     # -- provenance ---------------------------------------------------------------------------------------------------
 
-    def check(self, fingerprint: str | None) -> None:
-        """Refuse another generator's latents.
+    def check(self, fingerprint: str | None, mapping: str | None = None) -> None:
+        """Refuse another generator's latents, unless the two share their W.
 
         Raises:
-            FingerprintError: both fingerprints are known and differ.
+            FingerprintError: both fingerprints are known and differ, and so do those of the mappings.
         """
-        if self.fingerprint and fingerprint and self.fingerprint != fingerprint:
+        shared = bool(mapping) and self.mapping == mapping
+        if self.fingerprint and fingerprint and self.fingerprint != fingerprint and not shared:
             raise FingerprintError(
                 f"Direction {self.name!r} belongs to the generator {self.fingerprint}, not to {fingerprint}.",
                 f"Fit one for this generator with `latentedit-direction fit --attr {self.name} --model ...`.",
             )
+
+    def of(self, model: Model) -> Direction:
+        """This direction for the latents of ``model``, layer by layer of equal resolution.
+
+        Families that share their W number their style rows alike from 4 px on, so of a direction with a normal for each
+        layer the rows of the layers that are there count, and the last one stands for any that it lacks.
+
+        Raises:
+            FingerprintError: it belongs to a generator of another W.
+        """
+        self.check(model.fingerprint, model.mapping_fingerprint)
+        if self.fingerprint in (None, model.fingerprint) or (self.normal.ndim == 1 and self.layers is None):
+            return self
+        rows = model.generator.num_ws
+        normal = self.normal if self.normal.ndim == 1 else matched_rows(self.normal, rows)
+        layers = None if self.layers is None else tuple(layer for layer in self.layers if layer < rows)
+        return self.with_(normal=normal, layers=layers)
 
     def with_(self, **changes: Any) -> Direction:
         """A copy with some attributes changed."""
@@ -266,11 +320,11 @@ class Direction:
             for key in ("name", "intercept", "layers", "unit", "accuracy", "cosines", "metrics", "settings")
         }
         described["calibration"] = None if self.calibration is None else asdict(self.calibration)
-        return write_file(path, tensors, described, self.fingerprint or "")
+        return write_file(path, tensors, described, Owner(self.fingerprint, self.mapping))
 
     @classmethod
     def load(cls, source: str | os.PathLike[str], model: Model | str | os.PathLike[str] | None = None) -> Direction:
-        """Read a direction by name (``"age"``, of ``model`` or the embedded one) or from a file.
+        """Read a direction by name (``"age"``, of ``model`` or the default one) or from a file.
 
         Raises:
             DirectionError: no such name or file (the known names are listed), or no direction file.
@@ -278,13 +332,9 @@ class Direction:
         """
         if is_file_name(source):
             direction = from_file(source)
-            if model is not None:
-                direction.check(as_model(model).fingerprint)
-            return direction
+            return direction if model is None else direction.of(as_model(model))
         owner = as_model(model)
-        direction = from_file(find_direction(os.fspath(source), owner))
-        direction.check(owner.fingerprint)
-        return direction
+        return from_file(find_direction(os.fspath(source), owner)).of(owner)
 
 
 def from_file(path: str | os.PathLike[str]) -> Direction:
@@ -293,7 +343,7 @@ def from_file(path: str | os.PathLike[str]) -> Direction:
     Raises:
         DirectionError: the file is missing, damaged, or holds something else.
     """
-    tensors, described, fingerprint = read_file(path)
+    tensors, described, owner = read_file(path)
     try:
         calibration = described.pop("calibration", None)
         layers = described.pop("layers", None)
@@ -302,7 +352,8 @@ def from_file(path: str | os.PathLike[str]) -> Direction:
             svm_normal=tensors.get("svm_normal"),
             calibration=None if calibration is None else Calibration(**calibration),
             layers=None if layers is None else tuple(layers),
-            fingerprint=fingerprint,
+            fingerprint=owner.fingerprint,
+            mapping=owner.mapping,
             **described,
         )
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -314,8 +365,12 @@ def load_direction(source: str | os.PathLike[str], model: Model | str | os.PathL
     return Direction.load(source, model)
 
 
-def save_directions(directions: Mapping[str, Direction], folder: str | os.PathLike[str]) -> dict[str, Path]:
+def save_directions(
+    directions: Mapping[str, Direction], folder: str | os.PathLike[str], *, model: Model | None = None
+) -> dict[str, Path]:
     """Write ``directions`` as ``folder/<name>.safetensors`` and return their paths.
+
+    ``model`` is whose they are; it gives those of its generator the fingerprint of its W.
 
     Raises:
         DirectionError: a name that is no plain file name.
@@ -323,4 +378,11 @@ def save_directions(directions: Mapping[str, Direction], folder: str | os.PathLi
     """
     for name in directions:
         check_name(name)
-    return {name: direction.save(Path(folder) / f"{name}{SUFFIX}") for name, direction in directions.items()}
+    return {name: made_for(value, model).save(Path(folder) / f"{name}{SUFFIX}") for name, value in directions.items()}
+
+
+def made_for(direction: Direction, model: Model | None) -> Direction:
+    """``direction`` with the fingerprint of the W of ``model``, where it belongs to its generator."""
+    if model is None or direction.fingerprint != model.fingerprint:
+        return direction
+    return direction.with_(mapping=model.mapping_fingerprint)

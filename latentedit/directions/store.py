@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from latentedit import attributes
 from latentedit.errors import DirectionError, ModelError, OutputError
@@ -27,6 +27,13 @@ KIND = "direction"
 Place = str | os.PathLike[str]
 
 
+class Owner(NamedTuple):
+    """Whose a direction is: fingerprints of the generator and of its mapping network; None where unknown."""
+
+    fingerprint: str | None = None
+    mapping: str | None = None
+
+
 @dataclass(frozen=True)
 class Listed:
     """A direction of a model by ``name``: its ``path``, whether it is the user's own (``yours``) or came with the
@@ -39,7 +46,7 @@ class Listed:
 
 
 def listed_directions(model: Model | Place | None = None) -> dict[str, Listed]:
-    """The known directions of ``model`` (None: the embedded one) by name, in alphabetical order."""
+    """The known directions of ``model`` (None: the default one) by name, in alphabetical order."""
     owner = as_model(model)
     found: dict[str, Listed] = {}
     for folder in owner.direction_folders:
@@ -55,7 +62,7 @@ def listed_directions(model: Model | Place | None = None) -> dict[str, Listed]:
 
 
 def list_directions(model: Model | Place | None = None) -> dict[str, Path]:
-    """Paths of the known directions of ``model`` (None: the embedded one) by name, in alphabetical order.
+    """Paths of the known directions of ``model`` (None: the default one) by name, in alphabetical order.
 
     The user's own come before those that came with the model.
     """
@@ -122,7 +129,7 @@ def as_model(model: Model | Place | None) -> Model:
     return load_model(model) if model is None or isinstance(model, (str, os.PathLike)) else model
 
 
-def write_file(path: Place, tensors: Mapping[str, Tensor], described: Mapping[str, Any], fingerprint: str) -> Path:
+def write_file(path: Place, tensors: Mapping[str, Tensor], described: Mapping[str, Any], owner: Owner) -> Path:
     """Write one direction file and return its path, which ends in ``.safetensors``.
 
     Raises:
@@ -133,8 +140,9 @@ def write_file(path: Place, tensors: Mapping[str, Tensor], described: Mapping[st
     metadata = {
         "format": FORMAT,
         "kind": KIND,
-        "fingerprint": fingerprint,
+        "fingerprint": owner.fingerprint or "",
         "config": json.dumps(described, sort_keys=True),
+        **({"mapping": owner.mapping} if owner.mapping else {}),
     }
     target = Path(path)
     target = target if target.suffix == SUFFIX else target.with_name(target.name + SUFFIX)
@@ -142,8 +150,8 @@ def write_file(path: Place, tensors: Mapping[str, Tensor], described: Mapping[st
     return target
 
 
-def read_file(path: Place) -> tuple[dict[str, Tensor], dict[str, Any], str | None]:
-    """Tensors, description, and the generator's fingerprint of one direction file.
+def read_file(path: Place) -> tuple[dict[str, Tensor], dict[str, Any], Owner]:
+    """Tensors, description, and owner of one direction file.
 
     Raises:
         DirectionError: the file is missing, damaged, or holds something else.
@@ -165,7 +173,7 @@ def read_file(path: Place) -> tuple[dict[str, Tensor], dict[str, Any], str | Non
             raise ValueError("its description is no object")
     except (ValueError, RecursionError) as error:
         raise damaged(path, error) from error
-    return tensors, described, metadata.get("fingerprint") or None
+    return tensors, described, Owner(metadata.get("fingerprint") or None, metadata.get("mapping") or None)
 
 
 def damaged(path: Place, error: Exception) -> DirectionError:

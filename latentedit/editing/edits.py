@@ -6,23 +6,24 @@ Legend: ``N`` subjects, ``L`` style layers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from latentedit.editing.result import Edit
 from latentedit.editing.strength import find_distances, move
-from latentedit.editing.subject import Subject, subject_of
+from latentedit.editing.subject import Faces, Subject, subject_of
 from latentedit.editing.targets import Amount, Asked, Directions, Request, read_requests
 from latentedit.errors import LatentError, ModelError
 from latentedit.latents import Layers, check_ws, layer_indices
+from latentedit.models import ModelLike
+from latentedit.networks import StyleGenerator
 
 _CHEAP_RESOLUTION = 256  # a render of this many pixels takes a few hundredths of a second on a CPU
 
 
 def edit(
-    source: Any,
+    source: Faces,
     *,
-    generator: Any = None,
-    model: Any = None,
+    generator: StyleGenerator | None = None,
+    model: ModelLike | None = None,
     layers: Layers = None,
     distance: Mapping[str, Amount] | None = None,
     directions: Directions | None = None,

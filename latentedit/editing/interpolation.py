@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -19,17 +19,21 @@ from torch import Tensor
 
 from latentedit.codes import Code
 from latentedit.codes.code import Advance
-from latentedit.editing.subject import Subject, model_of, subject_of
+from latentedit.editing.subject import Face, Faces, Subject, model_of, subject_of
 from latentedit.editing.timeline import Curve, Easing, along, positions
 from latentedit.errors import LatentError
 from latentedit.images import to_pil
 from latentedit.latents import seed_z
 from latentedit.media import save_animation
-from latentedit.models import Model
+from latentedit.models import Model, ModelLike
+from latentedit.networks import StyleGenerator
+
+Keys: TypeAlias = "Faces | Sequence[Face | int]"
+"""Key faces: what can be edited, or seeds among them."""
 
 
 def interpolate(
-    items: Any,
+    items: Keys,
     *,
     frames: int = 60,
     loop: bool = True,
@@ -38,8 +42,8 @@ def interpolate(
     easing: str | Easing | None = None,
     truncation_psi: float = 0.7,
     label: int | None = None,
-    generator: Any = None,
-    model: Any = None,
+    generator: StyleGenerator | None = None,
+    model: ModelLike | None = None,
 ) -> Interpolation:
     """Film the way through ``items``; nothing is rendered before the frames are asked for.
 
@@ -188,29 +192,36 @@ def _positions(keys: int, frames: int, loop: bool, easing: str | Easing) -> np.n
     return positions(keys, frames, loop=loop, easing=easing)
 
 
-def _read_z(items: Any, model: Any) -> Tensor:
+def _read_z(items: Keys, model: Model) -> Tensor:
     if isinstance(items, (Tensor, np.ndarray)):
         z = torch.as_tensor(items).float()
-    elif all(isinstance(item, (int, np.integer)) for item in items):
-        z = seed_z([int(item) for item in items], model.generator.z_dim)
+    elif not isinstance(items, (list, tuple)):
+        raise LatentError(f"A {type(items).__name__} is no z.", "Give z [K, z_dim], or seeds; faces have no z.")
     else:
-        z = torch.stack([torch.as_tensor(item).float().reshape(-1) for item in items])
+        z = torch.cat([_z_of(item, model) for item in items])
     if z.ndim != 2 or z.shape[1] != model.generator.z_dim or not bool(torch.isfinite(z).all()):
         raise LatentError(f"z has shape {tuple(z.shape)}.", f"Give finite z [K, {model.generator.z_dim}], or seeds.")
     return z
 
 
-def _read_keys(items: Any, generator: Any, model: Any, truncation_psi: float, label: int | None) -> Subject:
+def _z_of(item: Face | int, model: Model) -> Tensor:
+    if isinstance(item, (int, np.integer)):
+        return seed_z([int(item)], model.generator.z_dim)
+    if isinstance(item, (Tensor, np.ndarray)):
+        return torch.as_tensor(item).float().reshape(1, -1)
+    raise LatentError(f"A {type(item).__name__} is no z.", "Give z [K, z_dim], or seeds; faces have no z.")
+
+
+def _read_keys(
+    items: Keys, generator: StyleGenerator | None, model: ModelLike | None, psi: float, label: int | None
+) -> Subject:
     if not isinstance(items, (list, tuple)):
-        return subject_of(items, generator=generator, model=model)
-    made = [isinstance(item, (int, np.integer)) for item in items]
-    faces = [item for item, is_seed in zip(items, made, strict=True) if not is_seed]
+        return subject_of(cast("Face", items), generator=generator, model=model)
+    faces = [item for item in items if not isinstance(item, (int, np.integer))]
     owner = subject_of(faces, generator=generator, model=model).model if faces else None
     owner = owner or model_of(generator=generator, model=model)
-    return subject_of(
-        [
-            from_seeds(owner, [int(item)], truncation_psi, label=label) if seed else item
-            for item, seed in zip(items, made, strict=True)
-        ],
-        model=owner,
-    )
+    made = [
+        from_seeds(owner, [int(item)], psi, label=label) if isinstance(item, (int, np.integer)) else item
+        for item in items
+    ]
+    return subject_of(made, model=owner)

@@ -7,24 +7,25 @@ fine ones colours and lighting. Legend: ``N`` subjects, ``L`` style layers.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 
 from latentedit.editing.result import Edit
-from latentedit.editing.subject import Subject, subject_of
+from latentedit.editing.subject import Faces, Subject, subject_of
 from latentedit.errors import LatentError
 from latentedit.latents import Layers, layer_indices
+from latentedit.models import ModelLike
+from latentedit.networks import StyleGenerator
 
 
 def mix(
-    a: Any,
-    b: Any,
+    a: Faces,
+    b: Faces,
     *,
     layers: Layers = "middle",
     strength: float = 1.0,
-    generator: Any = None,
-    model: Any = None,
+    generator: StyleGenerator | None = None,
+    model: ModelLike | None = None,
 ) -> Edit:
     """Face ``a`` with the given ``layers`` of face ``b``; the result pastes back into the photo of ``a``.
 

@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from latentedit.cuda_ops.blur import blurred, gaussian_window
 from latentedit.errors import FaceError, LatentEditError
 from latentedit.faces import AlignedFace, align, paste_back
 from latentedit.images import ImageSource, to_pil, to_tensor
@@ -138,9 +139,4 @@ def blur(images: Tensor, sigma: float) -> Tensor:
     radius = min(int(np.ceil(3 * sigma)), images.shape[-1] - 1, images.shape[-2] - 1)
     if radius < 1:
         return images
-    offset = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)
-    kernel = torch.exp(-offset.square() / (2 * sigma**2))
-    kernel = (kernel / kernel.sum()).expand(images.shape[1], 1, -1)
-    padded = F.pad(images, (radius,) * 4, mode="reflect")
-    rows = F.conv2d(padded, kernel[:, :, None, :], groups=images.shape[1])
-    return F.conv2d(rows, kernel[:, :, :, None], groups=images.shape[1])
+    return blurred(images, gaussian_window(2 * radius + 1, sigma, images), border="reflect")

@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 from torch import Tensor
 
@@ -21,8 +20,8 @@ from latentedit.editing.paste import Detail, faces_of, paste
 from latentedit.editing.subject import Subject
 from latentedit.editing.targets import Asked
 from latentedit.errors import LatentError, ModelError
-from latentedit.files import atomic_path
 from latentedit.images import ImageSource, save_image, to_pil
+from latentedit.latents import save_ws
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,8 +124,7 @@ class Edit:
         """
         target = Path(path)
         if target.suffix.lower() == ".npz":
-            with atomic_path(target) as temporary, temporary.open("wb") as stream:
-                np.savez(stream, w=self.ws.detach().cpu().numpy())
+            save_ws(target, self.ws)
             return target
         save_image(self.image, target)
         return target

@@ -9,19 +9,19 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Protocol, TypeAlias, cast, runtime_checkable
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from latentedit.codes import Code
 from latentedit.codes.code import Advance
 from latentedit.errors import DirectionError, FingerprintError, LatentEditError, LatentError
 from latentedit.inversion import Inversion, load_latents
 from latentedit.latents import check_ws
-from latentedit.models import Model, load_model
-from latentedit.networks import Perception
+from latentedit.models import Model, ModelLike, as_model, load_model
+from latentedit.networks import Perception, StyleGenerator
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,19 @@ class Subject:
             return network.perceive(self.render().clamp(-1, 1) if pixels is None else pixels)
 
 
+@runtime_checkable
+class HasSubject(Protocol):
+    """Something that came of an edit, and can be edited further."""
+
+    @property
+    def subject(self) -> Subject: ...
+
+
+Face: TypeAlias = "Inversion | Subject | HasSubject | Tensor | np.ndarray | str | os.PathLike[str]"
+Faces: TypeAlias = "Face | Sequence[Face]"
+"""What can be edited, one or several: see `subject_of`."""
+
+
 def score_or_none(seen: Perception, name: str) -> Tensor | None:
     """The measured score [N] of an attribute; None for one that the perception network does not know."""
     try:
@@ -78,18 +91,19 @@ def score_or_none(seen: Perception, name: str) -> Tensor | None:
         return None
 
 
-def subject_of(source: Any, *, generator: Any = None, model: Any = None) -> Subject:
+def subject_of(source: Faces, *, generator: StyleGenerator | None = None, model: ModelLike | None = None) -> Subject:
     """Gather ``source``: an `Inversion`, a `Subject`, something with a ``subject`` (an `Edit`), latents as tensor or
     array ([N,L,w_dim], [N,w_dim]), the path of an inversion (``.safetensors``) or of latents (``.npz``), or a list.
 
     ``model`` (a `Model`, or what `load_model` takes) or ``generator`` say what shows them; by default an inversion
-    names its own model, and latents belong to the embedded one.
+    names its own model, and latents belong to the default one.
 
     Raises:
         FingerprintError: an inversion of another generator.
         LatentError: latents of another shape, not finite, or something that is none.
     """
-    items = [_read(item) for item in (source if isinstance(source, (list, tuple)) else [source])]
+    given = source if isinstance(source, (list, tuple)) else [cast("Face", source)]
+    items = [_read(item) for item in given]
     if not items:
         raise LatentError("There is nothing to work on.", "Give at least one inversion or latent.")
     shown_by = model_of(items, generator=generator, model=model)
@@ -97,14 +111,13 @@ def subject_of(source: Any, *, generator: Any = None, model: Any = None) -> Subj
     return parts[0] if len(parts) == 1 else _stack(parts, shown_by)
 
 
-def _read(item: Any) -> Any:
+def _read(item: Face) -> Inversion | Subject | Tensor | np.ndarray:
     if isinstance(item, (str, os.PathLike)):
         return read_latents(item)
-    subject = getattr(item, "subject", item)
-    return subject if isinstance(subject, Subject) else item
+    return item.subject if isinstance(item, HasSubject) else item
 
 
-def read_latents(source: str | os.PathLike[str]) -> Any:
+def read_latents(source: str | os.PathLike[str]) -> Inversion | Tensor:
     """An `Inversion` from ``.safetensors``, or latents [N,L,w_dim] from ``.npz``, ``.npy``, ``.pt``.
 
     Raises:
@@ -118,16 +131,17 @@ def read_latents(source: str | os.PathLike[str]) -> Any:
     raise LatentError(f"{str(path)!r} is no file of latents.", "A photo has to be inverted first: invert(photo).")
 
 
-def model_of(items: Sequence[Any] = (), *, generator: Any = None, model: Any = None) -> Model:
-    """The model that shows ``items``: the one given, else the first that an item names, else the embedded one."""
+def model_of(
+    items: Sequence[Inversion | Subject | Tensor | np.ndarray] = (),
+    *,
+    generator: StyleGenerator | None = None,
+    model: ModelLike | None = None,
+) -> Model:
+    """The model that shows ``items``: the one given, else the first that an item names, else the default one."""
     if generator is not None and model is not None:
         raise LatentEditError("Both a generator and a model were given.", "Give one: a model holds its generator.")
-    if generator is not None or isinstance(model, nn.Module):
-        return _around(model if generator is None else generator)
-    if isinstance(model, Model):
-        return model
-    if model is not None:
-        return load_model(model)
+    if generator is not None or model is not None:
+        return as_model(model if generator is None else generator)
     for item in items:
         if isinstance(item, Subject):
             return item.model
@@ -135,19 +149,6 @@ def model_of(items: Sequence[Any] = (), *, generator: Any = None, model: Any = N
         if isinstance(item, Inversion):
             return _named(item.model, item.ws.device)
     return load_model()
-
-
-def _around(generator: Any) -> Model:
-    """A model around a bare generator: with the embedded one's directions where it is the embedded generator, and its
-    perception network in any case, since that looks at faces of every generator."""
-    model = Model(name=type(generator).__name__.lower(), generator=generator)
-    try:
-        embedded = load_model(device=model.device)
-    except LatentEditError:
-        return model
-    if embedded.fingerprint == model.fingerprint:
-        return replace(embedded, generator=generator)
-    return replace(model, perception=embedded.perception)
 
 
 def _named(name: str | None, device: torch.device) -> Model:
@@ -160,7 +161,7 @@ def _named(name: str | None, device: torch.device) -> Model:
         ) from error
 
 
-def _gather(item: Any, model: Model) -> Subject:
+def _gather(item: Inversion | Subject | Tensor | np.ndarray, model: Model) -> Subject:
     if isinstance(item, Subject):
         _same_generator(item.model.fingerprint, model, "The latents belong")
         return item

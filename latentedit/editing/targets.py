@@ -121,9 +121,7 @@ def _known_name(written: str, known: Iterable[str], model: Model) -> str:
 
 
 def _direction(found: Direction | Path, model: Model) -> Direction:
-    direction = found if isinstance(found, Direction) else load_direction(found, model)
-    direction.check(model.fingerprint)
-    return direction
+    return found.of(model) if isinstance(found, Direction) else load_direction(found, model)
 
 
 def _numbers(name: str, value: Any) -> Tensor:

@@ -20,7 +20,7 @@ from latentedit.editing.edits import edit
 from latentedit.errors import DirectionError
 from latentedit.evaluation.spectrum import sharpness
 from latentedit.images import to_pil, to_tensor, to_uint8
-from latentedit.inversion import invert
+from latentedit.inversion import Inversion, invert
 from latentedit.inversion.similarity import ssim
 from latentedit.models import Model
 from latentedit.training.data.crops import FaceCrops
@@ -62,7 +62,7 @@ def dlib_distances(network: DlibFaceNetwork, a: Tensor, b: Tensor, landmarks: np
 
 def evaluate_inversion(
     model: Model, photos: Photos, judge: DlibFaceNetwork, method: str, steps: int | None = None
-) -> tuple[dict[str, Any], list[Any]]:
+) -> tuple[dict[str, Any], list[Inversion]]:
     """Figures of an inversion method on ``photos``, and the inversions."""
     pictures = to_pil(photos.images)
     invert(pictures[0], model=model, method=method, steps=min(steps or 0, 2) or None, face=None)
@@ -114,7 +114,9 @@ EDITS: tuple[tuple[str, dict[str, float], str, bool], ...] = (
 """Edits that are tried: name, amounts, the attribute that judges, and whether it is to appear or to vanish."""
 
 
-def evaluate_edits(model: Model, inversions: Sequence[Any], photos: Photos, judge: DlibFaceNetwork) -> dict[str, Any]:
+def evaluate_edits(
+    model: Model, inversions: Sequence[Inversion], photos: Photos, judge: DlibFaceNetwork
+) -> dict[str, Any]:
     """Success of edits on held-out inversions, as the perception network and dlib see them.
 
     Each is tried where it has something to change: a smile where there is none.
@@ -150,7 +152,7 @@ def evaluate_edits(model: Model, inversions: Sequence[Any], photos: Photos, judg
     return result
 
 
-def _edited(model: Model, inversions: Sequence[Any], amounts: dict[str, Any]) -> Tensor | None:
+def _edited(model: Model, inversions: Sequence[Inversion], amounts: dict[str, Any]) -> Tensor | None:
     """Renders of edited inversions; None where there are none or the model lacks the direction."""
     if not inversions:
         return None
@@ -161,7 +163,7 @@ def _edited(model: Model, inversions: Sequence[Any], amounts: dict[str, Any]) ->
 
 
 def evaluate_masks(
-    model: Model, inversions: Sequence[Any], faces: FaceCrops, judge: DlibFaceNetwork, count: int
+    model: Model, inversions: Sequence[Inversion], faces: FaceCrops, judge: DlibFaceNetwork, count: int
 ) -> dict[str, float]:
     """Mask on and off again (SSIM to the start), and photos with a drawn mask unmasked (dlib, to the original)."""
     if "mask" not in list_directions(model):

@@ -45,7 +45,7 @@ def read_info(opened: Image.Image, upright: Image.Image) -> PhotoInfo:
     """EXIF, XMP and resolution of an ``opened`` picture, fitting its ``upright`` form; what is damaged is left out."""
     dpi = _dpi(opened.info.get("dpi"))
     turned = upright.size != opened.size or _orientation(opened) in (5, 6, 7, 8)
-    return PhotoInfo(_exif(opened, upright.size), _xmp(upright), dpi[::-1] if dpi and turned else dpi)
+    return PhotoInfo(_exif(opened, upright.size), _xmp(upright), (dpi[1], dpi[0]) if dpi and turned else dpi)
 
 
 def _orientation(image: Image.Image) -> int:

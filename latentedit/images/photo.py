@@ -125,7 +125,7 @@ def _moved(own: Samples, colour: ColourSpace, before: Image.Image, after: Image.
     change = np.asarray(after).astype(np.float32) - np.asarray(before)
     differ = (change != 0).any(axis=-1, keepdims=True) & (opacity > 0)
     wanted = np.clip(shown + change / np.maximum(opacity, 1 / 255), 0, 255)  # the rendition is laid over white
-    base, aim = _in_space(shown, colour), wanted
+    base, aim, moved = _in_space(shown, colour), wanted, own
     for _ in range(_ROUNDS if own.space == "CMYK" else 1):  # black ink makes the others count less
         moved = _shifted(own, _in_space(aim, colour) - base, differ)
         reached = np.asarray(colour.to_srgb(moved.colours()))

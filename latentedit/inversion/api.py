@@ -17,8 +17,7 @@ from latentedit.inversion.methods.table import find_method
 from latentedit.inversion.photos import Photo, Portrait, Region, gather, is_several
 from latentedit.inversion.problem import Bench, Callback, Problem
 from latentedit.inversion.similarity import measure
-from latentedit.models import Model, load_model
-from latentedit.networks import StyleGenerator
+from latentedit.models import Model, ModelLike, as_model
 
 _P = TypeVar("_P", bound=Photo)
 
@@ -27,7 +26,7 @@ _P = TypeVar("_P", bound=Photo)
 def invert(
     image: Photo,
     *,
-    model: Model | StyleGenerator | str | None = None,
+    model: ModelLike | None = None,
     method: str = "auto",
     steps: int | None = None,
     seed: int = 0,
@@ -43,7 +42,7 @@ def invert(
 def invert(
     image: Photo,
     *,
-    model: Model | StyleGenerator | str | None = None,
+    model: ModelLike | None = None,
     method: str = "auto",
     steps: int | None = None,
     seed: int = 0,
@@ -59,7 +58,7 @@ def invert(
 def invert(
     image: list[_P] | tuple[_P, ...],
     *,
-    model: Model | StyleGenerator | str | None = None,
+    model: ModelLike | None = None,
     method: str = "auto",
     steps: int | None = None,
     seed: int = 0,
@@ -73,7 +72,7 @@ def invert(
 def invert(
     image: Photo | list[_P] | tuple[_P, ...],
     *,
-    model: Model | StyleGenerator | str | None = None,
+    model: ModelLike | None = None,
     method: str = "auto",
     steps: int | None = None,
     seed: int = 0,
@@ -135,15 +134,6 @@ def invert_portraits(
     bench = Bench(model, config or InversionConfig())
     for row, portrait in enumerate(portraits):
         yield _invert(portrait, bench, chosen, seed=seed, row=row, callback=callback)
-
-
-def as_model(model: Model | StyleGenerator | str | None, device: str | torch.device | None = None) -> Model:
-    """A `Model` of a `Model`, a bare generator, or anything that `load_model` takes."""
-    if isinstance(model, Model):
-        return model
-    if isinstance(model, StyleGenerator):
-        return Model(name="custom", generator=model)
-    return load_model(model, device="cpu" if device is None else device)
 
 
 def _invert(

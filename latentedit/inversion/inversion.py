@@ -21,7 +21,7 @@ from latentedit.codes import Code, WeightDelta
 from latentedit.codes.delta import adapted
 from latentedit.errors import FaceError, FingerprintError, ImageError, LatentError
 from latentedit.faces import AlignedFace, CropTemplate, paste_back
-from latentedit.files import atomic_path, check_suffix
+from latentedit.files import check_suffix
 from latentedit.images import ImageSource, load_image, to_pil
 from latentedit.inversion.latent_files import load_latents
 from latentedit.inversion.reference import PhotoReference
@@ -34,7 +34,7 @@ from latentedit.inversion.storage import (
     read_archive,
     write_archive,
 )
-from latentedit.latents import check_ws
+from latentedit.latents import check_ws, save_ws
 from latentedit.models import Model
 from latentedit.networks import StyleGenerator, fingerprint
 
@@ -147,8 +147,7 @@ class Inversion:
         """
         check_suffix(path, (".safetensors", ".npz"), "an inversion")
         if Path(path).suffix.lower() == ".npz":
-            with atomic_path(path) as temporary, temporary.open("wb") as stream:
-                np.savez(stream, w=self.ws.cpu().numpy())
+            save_ws(path, self.ws)
             return
         photo = self.photo.embedded() if self.photo is not None and embed_photo else self.photo
         tensors = {**code_tensors(self.code), "image": pixels_of(self.image), "target": pixels_of(self.target)}

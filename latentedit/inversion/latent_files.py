@@ -6,7 +6,6 @@ Legend: ``N`` latents, ``L`` style layers, ``D`` width of w.
 from __future__ import annotations
 
 import os
-import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,21 +15,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentedit.errors import LatentError, ModelError
+from latentedit.errors import LatentError, ModelError, UnsafeCheckpointError
 from latentedit.files import is_special
 from latentedit.inversion.storage import read_archive, unreadable
-from latentedit.models.export import read_npy
+from latentedit.models.export import read_npy, read_pt
 
 
 def load_latents(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Latents in the forms that other projects write, by name, each float32 [1,L,D] ([1,1,D] of a single w).
 
     Reads ``projected_w.npz`` (key ``w``), dictionaries of arrays by photo (``latents.npz``, ``latents.npy``), arrays,
-    tensors ``.pt`` [N,L,D], rosinality's ``.pt`` (``{photo: {"latent": ...}}``), and ``ws`` of an inversion.
-    Nothing in a file is ever executed.
+    tensors ``.pt`` [N,L,D], rosinality's ``.pt`` (``{photo: {"latent": ...}}``, or one photo's ``{"img", "latent",
+    "noise"}``), and ``ws`` of an inversion. Of the passes that ReStyle keeps by photo the last counts. Nothing in a
+    file is ever executed.
 
     Raises:
         LatentError: no such file, or one that holds no latents.
+        UnsafeCheckpointError: a pickle that asks for more than arrays.
     """
     suffix = Path(path).suffix.lower()
     if is_special(path):
@@ -44,22 +45,26 @@ def load_latents(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         elif suffix == ".npy":
             found = read_npy(path)
         else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        OSError, ValueError, EOFError, RuntimeError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError, ModelError
-    ) as error:  # fmt: skip
+            found = read_pt(path)
+    except UnsafeCheckpointError:
+        raise
+    except (OSError, ValueError, EOFError, RuntimeError, KeyError, zipfile.BadZipFile, ModelError) as error:
         raise unreadable(path, error) from error
     return _named(found, Path(path))
 
 
 def _named(found: Any, path: Path) -> dict[str, Tensor]:
     remedy = "Latents are [N,L,D] or [L,D]; see the documentation of load_latents."
+    if isinstance(found, Mapping) and isinstance(found.get("latent"), Tensor | np.ndarray):
+        found = found["latent"]
     if not isinstance(found, Mapping):
         found = {"w": found}
     result: dict[str, Tensor] = {}
     for key, value in found.items():
         if isinstance(value, Mapping):
             value = value.get("latent", value.get("w"))
+        if isinstance(value, list | tuple) and value:
+            value = value[-1]
         if not isinstance(value, Tensor | np.ndarray):
             raise LatentError(f"{str(path)!r}: {str(key)!r} is no array.", remedy)
         tensor = torch.as_tensor(value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from latentedit.cuda_ops.blur import blurred, gaussian_window
 from latentedit.networks import FacePerception
 
 _WINDOW = 11
@@ -25,13 +26,12 @@ def ssim(image: Tensor, target: Tensor) -> Tensor:
     Gaussian window of 11 pixels and sigma 1.5, K1 = .01, K2 = .03, dynamic range 2; only windows inside the image
     count. Images below 11 px are covered by one window cut to their size.
     """
-    channels, height, width = image.shape[1:]
-    window = [_gaussian(min(_WINDOW, size), image) for size in (height, width)]
+    height, width = image.shape[2:]
+    down, across = (gaussian_window(min(_WINDOW, size), _SIGMA, image) for size in (height, width))
     x, y = image.clamp(-1, 1), target
 
     def blur(value: Tensor) -> Tensor:
-        value = nn.functional.conv2d(value, window[0].view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
-        return nn.functional.conv2d(value, window[1].view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
+        return blurred(value, across, down, border="valid")
 
     c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
     mean_x, mean_y = blur(x), blur(y)
@@ -42,12 +42,6 @@ def ssim(image: Tensor, target: Tensor) -> Tensor:
         (mean_x * mean_x + mean_y * mean_y + c1) * (variance_x + variance_y + c2)
     )
     return similarity.mean(dim=(1, 2, 3))
-
-
-def _gaussian(size: int, like: Tensor) -> Tensor:
-    offset = torch.arange(size, dtype=like.dtype, device=like.device) - (size - 1) / 2
-    kernel = torch.exp(-offset.square() / (2 * _SIGMA**2))
-    return kernel / kernel.sum()
 
 
 @torch.no_grad()

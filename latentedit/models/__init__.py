@@ -6,13 +6,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from latentedit.models.loading import load_generator, load_model, registered_names
+    from latentedit.models.folder import save_model
+    from latentedit.models.loading import ModelLike, as_model, load_generator, load_model, registered_names
     from latentedit.models.locations import data_folder, embedded_folder, models_folder, shipped_directions
-    from latentedit.models.model import Model, save_model
+    from latentedit.models.model import Model
     from latentedit.models.network_file import load_network, save_network
 
 __all__ = [
     "Model",
+    "ModelLike",
+    "as_model",
     "data_folder",
     "embedded_folder",
     "load_generator",
@@ -27,6 +30,8 @@ __all__ = [
 
 _HOMES = {
     "Model": "model",
+    "ModelLike": "loading",
+    "as_model": "loading",
     "data_folder": "locations",
     "embedded_folder": "locations",
     "load_generator": "loading",
@@ -34,7 +39,7 @@ _HOMES = {
     "load_network": "network_file",
     "models_folder": "locations",
     "registered_names": "loading",
-    "save_model": "model",
+    "save_model": "folder",
     "save_network": "network_file",
     "shipped_directions": "locations",
 }

@@ -12,19 +12,21 @@ from typing import Literal
 import torch
 
 from latentedit.checkpoints.checkpoint import TensorReader
+from latentedit.checkpoints.mobile.student import to_student
 from latentedit.checkpoints.recognise import mapped, read_value
 from latentedit.checkpoints.rosinality import to_rosinality
 from latentedit.errors import ModelError, OutputError
 from latentedit.files import atomic_path
 from latentedit.latents import seed_z
+from latentedit.models.folder import save_model
 from latentedit.models.loading import load_generator, load_own_parts
-from latentedit.models.model import Model, save_model
+from latentedit.models.model import Model
 from latentedit.models.network_file import save_network
 from latentedit.networks.assembly import assemble_generator
 from latentedit.networks.protocols import StyleGenerator
 
-Format = Literal["latentedit", "rosinality", "nvidia"]
-FORMATS: tuple[Format, ...] = ("latentedit", "rosinality", "nvidia")
+Format = Literal["latentedit", "rosinality", "nvidia", "mobilestylegan"]
+FORMATS: tuple[Format, ...] = ("latentedit", "rosinality", "nvidia", "mobilestylegan")
 SEEDS = tuple(range(10))
 TOLERANCE = 1e-4
 
@@ -52,9 +54,12 @@ def _device(generator: StyleGenerator) -> torch.device:
     return next(generator.parameters()).device
 
 
-def guess_format(target: Path) -> Format:
-    """The format that the name of ``target`` asks for: ``.pt`` / ``.pth`` is rosinality's, all else our own."""
-    return "rosinality" if target.suffix.lower() in (".pt", ".pth") else "latentedit"
+def guess_format(target: Path, generator: StyleGenerator) -> Format:
+    """What the name of ``target`` asks for: ``.pt``, ``.pth`` and ``.ckpt`` are for the tools that others have for
+    generators of this family (MobileStyleGAN's own, else rosinality's), all else is our own."""
+    if target.suffix.lower() not in (".pt", ".pth", ".ckpt"):
+        return "latentedit"
+    return "mobilestylegan" if type(generator).__name__ == "MobileStyleGANGenerator" else "rosinality"
 
 
 def convert(
@@ -81,8 +86,8 @@ def convert(
         OutputError: the target cannot be written.
     """
     path = Path(target)
-    to = guess_format(path) if to is None else to
     model = load_own_parts(source)
+    to = guess_format(path, model.generator) if to is None else to
     if to == "latentedit" and path.suffix.lower() != ".safetensors":
         yield from _convert_folder(model, path, dtype)
         return
@@ -116,6 +121,8 @@ def _write_file(generator: StyleGenerator, path: Path, to: Format, dtype: torch.
         save_network(path, generator, dtype=dtype)
     elif to == "rosinality":
         torch.save(to_rosinality(generator), path)
+    elif to == "mobilestylegan":
+        torch.save(to_student(generator), path)
     else:
         torch.save({name: value.detach().cpu().contiguous() for name, value in generator.state_dict().items()}, path)
 
@@ -130,7 +137,7 @@ def _reload(path: Path, to: Format, original: StyleGenerator) -> StyleGenerator:
 
 
 def _convert_folder(model: Model, path: Path, dtype: torch.dtype) -> Iterator[Proof]:
-    from latentedit.models.model import MANIFEST
+    from latentedit.models.folder import MANIFEST
 
     if path.exists() and not (path.is_dir() and ((path / MANIFEST).is_file() or not any(path.iterdir()))):
         raise OutputError(f"{str(path)!r} exists and is no model folder.", "Choose another name.")

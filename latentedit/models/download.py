@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from latentedit.errors import LatentEditError, ModelError
 from latentedit.files import atomic_path
-from latentedit.models.locations import data_folder
+from latentedit.models.locations import PACKAGED, data_folder
 
 CHUNK = 1 << 14
 """Bytes that are written at a time: at most so many are lost when a connection breaks."""
@@ -35,7 +35,7 @@ _ADA = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained"
 _THREE = "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan3/versions/1/files"
 _TERMS = "NVIDIA Source Code License, non-commercial"
 KNOWN: dict[str, Known] = {
-    "ffhq": Known(f"{_ADA}/ffhq.pkl", _TERMS),
+    "stylegan2-ffhq": Known(f"{_ADA}/ffhq.pkl", _TERMS),
     "metfaces": Known(f"{_ADA}/metfaces.pkl", _TERMS),
     "stylegan3-t-ffhq": Known(f"{_THREE}/stylegan3-t-ffhq-1024x1024.pkl", _TERMS),
     "stylegan3-r-ffhq": Known(f"{_THREE}/stylegan3-r-ffhq-1024x1024.pkl", _TERMS),
@@ -53,7 +53,7 @@ def resolve(name: str) -> Known:
     if urlsplit(name).scheme in ("http", "https"):
         return Known(name, "the terms of its publisher")
     raise ModelError(
-        f"No download is known under the name {name!r}.", f"Known: {', '.join(KNOWN)}; or give an address."
+        f"No download is known under the name {name!r}.", f"Known: {', '.join([PACKAGED, *KNOWN])}; or give an address."
     )
 
 

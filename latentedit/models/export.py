@@ -13,11 +13,12 @@ import numpy as np
 import torch
 
 from latentedit.checkpoints.checkpoint import TensorReader
-from latentedit.checkpoints.pickles.allowed import ArrayStub, TensorStub
-from latentedit.checkpoints.pickles.archive import read_pickle
+from latentedit.checkpoints.pickles.archive import read_archive, read_pickle
+from latentedit.checkpoints.pickles.arrays import ArrayStub, TensorStub
 from latentedit.checkpoints.recognise import is_safetensors
 from latentedit.errors import LatentError
 from latentedit.files import atomic_path, read_metadata, read_tensors
+from latentedit.latents import save_ws
 from latentedit.models.network_file import FORMAT
 
 _KINDS = ("inversion", "direction")
@@ -46,7 +47,8 @@ def export(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> st
     tensors = read_tensors(path)
     suffix = out.suffix.lower()
     if kind == "inversion" and suffix == ".npz":
-        return _numpy(out, {"w": tensors["ws"].numpy()}, "NVIDIA's projected_w.npz")
+        save_ws(out, tensors["ws"])
+        return "NVIDIA's projected_w.npz"
     if kind == "inversion" and suffix == ".npy":
         return _numpy(out, tensors["ws"].numpy(), f"array {list(tensors['ws'].shape)}")
     if kind == "inversion" and suffix == ".pt":
@@ -83,18 +85,27 @@ def read_npy(path: str | os.PathLike[str]) -> Any:
     return _plain(value, TensorReader(repr(os.fspath(path)), len(content)))
 
 
+def read_pt(path: str | os.PathLike[str]) -> Any:
+    """The tensors that ``torch.save`` wrote, in the dictionaries and lists that they lie in; nothing is executed.
+
+    Raises:
+        ModelError: a pickle that asks for more than tensors (`UnsafeCheckpointError`), or a damaged one.
+    """
+    content, origin = Path(path).read_bytes(), repr(os.fspath(path))
+    return _plain(read_archive(memoryview(content), origin=origin), TensorReader(origin, len(content)))
+
+
 def _plain(value: Any, read: TensorReader, depth: int = 0) -> Any:
     if isinstance(value, dict) and depth < 3:
         return {key: _plain(item, read, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple) and not isinstance(value, ArrayStub | TensorStub) and depth < 3:
+        return [_plain(item, read, depth + 1) for item in value]
     return read(value, "an entry") if isinstance(value, ArrayStub | TensorStub) else value
 
 
-def _numpy(path: Path, values: Any, words: str) -> str:
+def _numpy(path: Path, values: np.ndarray, words: str) -> str:
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        if isinstance(values, dict):
-            np.savez(stream, **values)
-        else:
-            np.save(stream, values)
+        np.save(stream, values)
     return words
 
 

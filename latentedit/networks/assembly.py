@@ -74,6 +74,12 @@ def assemble(network: str, config: Any, state: dict[str, torch.Tensor], *, origi
         ModelError: names or shapes differ from those of the configuration (the first few are named), or values are
             not finite.
     """
+    kind = NETWORKS[network].kind
+    if kind == "generator" and config.img_channels not in (1, 3):
+        raise ModelError(
+            f"The generator in {origin} draws {config.img_channels} channels, such as colour with transparency.",
+            "Only generators of colour or of grey pictures are supported.",
+        )
     skeleton = build(network, config)
     expected = skeleton.state_dict()
     problems = [f"{name} is missing" for name in expected if name not in state]

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentedit.cuda_ops import bias_act, setup_filter, upfirdn2d
+from latentedit.cuda_ops.activation_reference import default_gain
+from latentedit.cuda_ops.modulation import bounded, demodulation, energy, tamed
 
 
 def normalize_2nd_moment(x: Tensor, eps: float = 1e-8) -> Tensor:
@@ -112,14 +114,10 @@ def modulated_conv2d(
     Scaling the input and the output by ``styles`` and the norms equals scaling the weights, and lets the whole batch
     share one dense convolution; frozen weights then cost no weight gradient.
     """
-    demodulation = None
+    scale = None
     if demodulate:
-        if x.dtype == torch.float16:
-            # float16 overflows at 65504: bring weights and styles near 1, which demodulation undoes exactly.
-            weight = weight * (weight[0].numel() ** -0.5 / weight.abs().amax(dim=[1, 2, 3], keepdim=True))
-            styles = styles / styles.abs().amax(dim=1, keepdim=True)
-        energy = weight.square().sum(dim=[2, 3])
-        demodulation = (styles.square() @ energy.t() + 1e-8).rsqrt()
+        weight, styles = tamed(weight, x.dtype), bounded(styles, x.dtype)
+        scale = demodulation(styles, energy(weight))
     x = x * styles.to(x.dtype)[:, :, None, None]
     x = resampled_conv2d(
         x,
@@ -130,8 +128,8 @@ def modulated_conv2d(
         padding=padding,
         flip_weight=flip_weight,
     )
-    if demodulation is not None:
-        x = x * demodulation.to(x.dtype)[:, :, None, None]
+    if scale is not None:
+        x = x * scale.to(x.dtype)[:, :, None, None]
     return x if noise is None else x + noise.to(x.dtype)
 
 
@@ -177,9 +175,4 @@ class Conv2dLayer(nn.Module):
         )
         bias = None if self.bias is None else self.bias.to(x.dtype)
         clamp = None if self.conv_clamp is None else self.conv_clamp * gain
-        return bias_act(x, bias, act=self.activation, gain=_default_gain(self.activation) * gain, clamp=clamp)
-
-
-def _default_gain(activation: str) -> float:
-    """Gain that keeps unit variance through ``activation``, as `bias_act` applies it."""
-    return 2**0.5 if activation in ("relu", "lrelu", "swish") else 1.0
+        return bias_act(x, bias, act=self.activation, gain=default_gain(self.activation) * gain, clamp=clamp)

@@ -1,9 +1,8 @@
 """MobileStyleGAN (Belousov 2021, arXiv 2104.04767): a light student of StyleGAN2 that predicts wavelet coefficients.
 
 It has the teacher's mapping network, and so its W; style rows follow the teacher's numbering, and the last two rows of
-a latent, which drive layers that the student lacks, have no effect. The two passes of a styled layer are functions of
-`latentedit.cuda_ops`: `styled_depthwise` (wavelet step, modulation, depthwise 3x3) and `pointwise_lrelu` (1x1, noise,
-bias, leaky ReLU); fused kernels take their place there.
+a latent, which drive layers that the student lacks, have no effect. A block is one function of
+`latentedit.cuda_ops.wavelet`, which fuses it: wavelet step, modulation, depthwise and pointwise convolutions, noise.
 
 Legend: ``N`` images, ``L`` style rows, ``r`` resolution of a block, ``R`` that of the image (twice the last block's).
 """
@@ -18,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from latentedit.cuda_ops import haar_cells, pointwise_lrelu, styled_depthwise
+from latentedit.cuda_ops.wavelet import ImageLayer, Separable, wavelet_block, wavelet_image
 from latentedit.errors import LatentError, ModelError
 from latentedit.networks.mapping import MappingNetwork
 from latentedit.networks.protocols import NoiseMode, StyleGenerator, StyleSynthesis
@@ -112,10 +111,9 @@ class SeparableLayer(StyledLayer):
         self.depthwise = nn.Parameter(torch.randn(channels[0], 1, 3, 3))
         self.weight = nn.Parameter(torch.randn(channels[1], channels[0]))
 
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None = None, up_styles: Tensor | None = None) -> Tensor:
-        """As `DenseLayer`; with ``up_styles`` [N,4C], ``x`` [N,4C,r/2,r/2] takes the wavelet step first."""
-        x = styled_depthwise(x, self.depthwise, self.styles(w), up_styles)
-        return pointwise_lrelu(x, self.weight, self.bias, self.scaled(noise))
+    def styled(self, w: Tensor, noise: Tensor | None) -> Separable:
+        """The layer for ``w`` [N,w_dim], with ``noise`` broadcastable to [N,1,r,r]."""
+        return Separable(self.styles(w), self.depthwise, self.weight, self.bias, self.scaled(noise))
 
 
 class FirstBlock(nn.Module):
@@ -141,10 +139,10 @@ class WaveletBlock(nn.Module):
         self.conv0 = SeparableLayer((channels[0] // 4, channels[1]), resolution, w_dim)
         self.conv1 = SeparableLayer((channels[1], channels[1]), resolution, w_dim)
 
-    def forward(self, x: Tensor, ws: Tensor, noise: list[Tensor | None]) -> Tensor:
-        """``x`` [N,C,r/2,r/2] and the two rows ``ws`` [N,2,w_dim] -> [N,O,r,r]."""
-        x = self.conv0(x, ws[:, 0], noise[0], self.up(ws[:, 0]))
-        return self.conv1(x, ws[:, 1], noise[1])
+    def forward(self, x: Tensor, ws: Tensor, noise: list[Tensor | None], image: ImageLayer | None = None) -> Tensor:
+        """``x`` [N,C,r/2,r/2] and the two rows ``ws`` [N,2,w_dim] -> [N,O,r,r], or the picture that ``image`` makes."""
+        layers = (self.conv0.styled(ws[:, 0], noise[0]), self.conv1.styled(ws[:, 1], noise[1]))
+        return wavelet_block(x, self.up(ws[:, 0]), *layers, image)
 
 
 class WaveletImage(nn.Module):
@@ -157,14 +155,13 @@ class WaveletImage(nn.Module):
         self.bias = nn.Parameter(torch.zeros(4 * img_channels))
         self.style_gain = channels**-0.5
 
+    def styled(self, w: Tensor) -> ImageLayer:
+        """The layer for ``w`` [N,w_dim]."""
+        return ImageLayer(self.weight, self.bias, self.affine(w) * self.style_gain)
+
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """``x`` [N,C,r,r], ``w`` [N,w_dim] -> [N,img_channels,2r,2r], contiguous as images are."""
-        styles = self.affine(w) * (0.5 * self.style_gain)
-        weight = self.weight * styles[:, None, :]  # [N,4 * img_channels,C]: smaller than x
-        n, channels, height, width = x.shape
-        pixels = x.permute(0, 2, 3, 1).reshape(n, height * width, channels)
-        coefficients = torch.baddbmm(0.5 * self.bias, pixels, weight.transpose(1, 2))
-        return haar_cells(coefficients.view(n, height, width, -1).permute(0, 3, 1, 2)).contiguous()
+        return wavelet_image(x, self.styled(w))
 
 
 class SmallHeads(Protocol):
@@ -222,6 +219,13 @@ class MobileSynthesis(StyleSynthesis):
         """Resolution that each of the ``num_ws`` rows works at, as in the teacher; the last two have no effect."""
         return (*(r for r, _ in self.noise_shapes.values()), *[self.resolution] * 3)
 
+    def style_weights(self) -> Iterator[tuple[int, Tensor]]:
+        """As `StyleSynthesis.style_weights`; the scales of a wavelet step come before those of the layer after it."""
+        for row, weight in super().style_weights():
+            if row % 2:
+                yield row, self.get_parameter(f"b{self.layer_resolutions[row]}.up.weight").detach()
+            yield row, weight
+
     def refinable_weights(self) -> dict[str, int]:
         """Names of the dense and pointwise weights [O, ...], and pixels a side of what they read."""
         return {f"{name}.weight": side for name, (side, _) in self.noise_shapes.items()}
@@ -241,9 +245,18 @@ class MobileSynthesis(StyleSynthesis):
         if resolution is not None and self.heads is not None and resolution in self.heads.levels:
             features = self.features(ws, self.heads.levels[resolution], noise_mode=noise_mode, noise=noise)
             return self.heads(features, ws, resolution)
-        features = self.features(ws, self.config.resolutions[-1], noise_mode=noise_mode, noise=noise)
-        image = self.torgb(features, ws[:, 2 * len(self.config.channels) - 1].to(torch.float32))
+        ws, maps = ws.to(torch.float32), self.noise_maps(ws, noise_mode, noise)
+        *_, (_, x) = self._levels(ws, maps, self.config.resolutions[:-1])
+        row = 2 * len(self.config.channels) - 1
+        last: WaveletBlock = getattr(self, f"b{self.config.resolutions[-1]}")
+        image = last(x, ws[:, row - 2 : row], maps[row - 2 :], self.torgb.styled(ws[:, row]))
         return self.shrunk(image, resolution)
+
+    def side_weights(self) -> Iterator[tuple[int, Tensor]]:
+        """The wavelet step of each block shares the row of its first layer, the picture that of the last."""
+        for i, r in enumerate(self.config.resolutions[1:]):
+            yield 2 * i + 1, self.get_parameter(f"b{r}.up.weight").detach()
+        yield 2 * len(self.config.channels) - 1, self.torgb.affine.weight.detach()
 
     @property
     def preview_resolutions(self) -> tuple[int, ...]:
@@ -273,11 +286,15 @@ class MobileSynthesis(StyleSynthesis):
     ) -> Iterator[tuple[int, Tensor]]:
         """Resolution and activations [N,C,r,r] of one block after the other, computed as they are asked for."""
         self.check(ws, noise_mode, noise)
-        ws = ws.to(torch.float32)
         maps = self.noise_maps(ws, noise_mode, noise)
+        yield from self._levels(ws.to(torch.float32), maps, self.config.resolutions)
+
+    def _levels(
+        self, ws: Tensor, maps: list[Tensor | None], resolutions: tuple[int, ...]
+    ) -> Iterator[tuple[int, Tensor]]:
         x = self.b4(ws[:, 0], maps[0])
         yield 4, x
-        for i, r in enumerate(self.config.resolutions[1:]):
+        for i, r in enumerate(resolutions[1:]):
             rows = slice(2 * i + 1, 2 * i + 3)
             x = getattr(self, f"b{r}")(x, ws[:, rows], maps[rows])
             yield r, x

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from latentedit.attributes import DEGREES, PROBABILITY, TABLE, YEARS, canonical, resolve
 from latentedit.errors import DirectionError, ImageError, ModelError
+from latentedit.networks.wide_view import WideConfig, WideView
 
 ATTRIBUTES = tuple(attribute.name for attribute in TABLE if attribute.unit == PROBABILITY)
 """Attributes that are trained: `mask`, and those of CelebA (Liu et al. 2015) that describe rather than judge."""
@@ -26,6 +27,7 @@ POSE = ("yaw", "pitch", "roll")
 ACCEPT_RATES = (0.1, 0.03, 0.01, 0.003, 0.001)
 """False-accept rates whose identity distances are stored with the weights."""
 _POSE_SCALE = 30.0  # degrees that one unit of the pose head stands for
+_MARGIN = 0.02  # share of the side by which a wide view may leave the picture
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class PerceptionConfig:
     blocks at 1/2, 1/4, ... of it; ``hidden`` units follow the flattened last map. ``age_bins`` bins of one year start
     at 0. ``folded`` networks have their batch normalisation merged into the convolutions (for inference).
     ``template_scale`` and ``template_shift`` are those of the crop template of the photos that it was trained on.
+    Of pictures that show enough, ``wide`` reads its attributes in place of the network's own heads.
     """
 
     size: int = 64
@@ -49,12 +52,16 @@ class PerceptionConfig:
     folded: bool = False
     template_scale: float = 0.55
     template_shift: float = 0.2
+    wide: WideConfig | None = None
 
     def __post_init__(self) -> None:
         for name in ("widths", "blocks"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         # Files of before the table of attributes say "male".
         object.__setattr__(self, "attributes", tuple(canonical(name) for name in self.attributes))
+        unknown = [] if self.wide is None else [n for n in self.wide.attributes if n not in self.attributes]
+        if unknown:
+            raise ModelError(f"The wide view reads {unknown[0]!r}, which the network does not know.", "Leave it out.")
         if len(self.widths) != len(self.blocks) or not self.widths:
             raise ModelError(
                 f"widths {self.widths} and blocks {self.blocks} differ in length.", "Give one of each per stage."
@@ -174,6 +181,8 @@ class PerceptionNetwork(nn.Module):
         self.register_buffer("accept_distances", torch.full([len(ACCEPT_RATES)], 0.6))
         self.register_buffer("feature_weights", torch.full([len(widths)], 1 / len(widths)))
         self.register_buffer("ages", torch.arange(config.age_bins, dtype=torch.float32))
+        self.wide = None if config.wide is None else WideView(config.wide)
+        self.wide_window: tuple[float, float] | None = None
 
     @property
     def units(self) -> dict[str, str]:
@@ -181,40 +190,34 @@ class PerceptionNetwork(nn.Module):
         pose = dict.fromkeys(POSE, DEGREES)
         return {"age": YEARS, **pose, **dict.fromkeys(self.config.attributes, PROBABILITY)}
 
-    @property
-    def template(self) -> tuple[float, float]:
-        """Scale and shift of the crop template that it was trained with."""
-        return self.config.template_scale, self.config.template_shift
-
     def for_template(self, scale: float, shift: float) -> PerceptionNetwork:
         """This network (weights shared) for images cropped by another template: it looks at its own part of them."""
-        own = self.config
+        own, wide = self.config, self.config.wide
         view = copy.copy(self)
-        # An eye-to-mouth length is 0.27 of the side of a crop of scale 1, give or take 0.02 with the face.
-        view.window = (own.template_scale / scale, (own.template_shift - shift) * 0.27 / scale)
+        view.window = _window(own.template_scale, own.template_shift, scale, shift)
+        if wide is not None:
+            view.wide_window = _window(wide.template_scale, wide.template_shift, scale, shift)
         if (scale, shift) == (own.template_scale, own.template_shift):
             view.window = None
         return view
 
-    def _resample(self, x: Tensor) -> Tensor:
-        size = self.config.size
-        if self.window is not None:
-            share, down = self.window
-            outer = round(size / share)
-            x = F.interpolate(x, (outer, outer), mode="bilinear", antialias=True, align_corners=False)
-            left = round((outer - size) / 2)
-            top = round((outer - size) / 2 + down * outer)
-            # Negative padding crops; a window that leaves the image sees its border repeated.
-            return F.pad(x, [-left, left + size - outer, -top, top + size - outer], mode="replicate")
-        if tuple(x.shape[-2:]) != (size, size):
-            x = F.interpolate(x, (size, size), mode="bilinear", antialias=True, align_corners=False)
-        return x
+    @property
+    def template(self) -> tuple[float, float]:
+        """Scale and shift of the crop template of pictures that show all that the network reads."""
+        own = self.config if self.config.wide is None else self.config.wide
+        return own.template_scale, own.template_shift
+
+    def _sees_surroundings(self) -> bool:
+        if self.wide_window is None:
+            return False
+        share, down = self.wide_window
+        return share / 2 + abs(down) <= 0.5 + _MARGIN
 
     def maps(self, images: Tensor) -> tuple[Tensor, ...]:
         """Feature maps [N, C, h, w] of the stages, finest first; ``images`` [N,3,H,W] in [-1,1] are resampled."""
         if images.ndim != 4 or images.shape[1] != 3:
             raise ImageError(f"Images have shape {tuple(images.shape)}.", "Give [N, 3, H, W] with values in [-1, 1].")
-        x = self._resample(images.to(self.stem.weight.dtype))
+        x = _resample(images.to(self.stem.weight.dtype), self.config.size, self.window)
         x = F.relu(self.stem_norm(self.stem(x.contiguous(memory_format=torch.channels_last))))
         maps = []
         for stage in self.stages:
@@ -247,7 +250,7 @@ class PerceptionNetwork(nn.Module):
         features = self.maps(images)
         heads = {name: _at_least_float32(value) for name, value in self.heads(features[-1]).items()}
         yaw, pitch, roll = heads["pose"].unbind(dim=1)
-        logits = heads["attributes"] * self.slope + self.offset
+        logits = self._with_surroundings(images, heads["attributes"] * self.slope + self.offset)
         return Perception(
             age=heads["age"].softmax(dim=1) @ self.ages,
             yaw=yaw,
@@ -259,6 +262,15 @@ class PerceptionNetwork(nn.Module):
             features=features,
             logits=logits,
         )
+
+    def _with_surroundings(self, images: Tensor, logits: Tensor) -> Tensor:
+        """``logits`` [N,K] with what the wide view reads, where ``images`` show enough for it."""
+        if self.wide is None or not self._sees_surroundings():
+            return logits
+        x = _resample(images.to(self.stem.weight.dtype), self.wide.config.size, self.wide_window)
+        columns = [self.config.attributes.index(name) for name in self.wide.config.attributes]
+        index = torch.tensor(columns, device=logits.device)
+        return logits.index_copy(1, index, _at_least_float32(self.wide.log_odds(x)).to(logits.dtype))
 
     def _perception(self, value: Perception | Tensor) -> Perception:
         return value if isinstance(value, Perception) else self.perceive(value)
@@ -301,12 +313,42 @@ class PerceptionNetwork(nn.Module):
         return total
 
 
+def _window(own_scale: float, own_shift: float, scale: float, shift: float) -> tuple[float, float]:
+    """Where the crop of the own template lies in one of another template: its share of the side, and how far its centre
+    lies below the other's, as a share of the side."""
+    # An eye-to-mouth length is 0.27 of the side of a crop of scale 1, give or take 0.02 with the face.
+    return own_scale / scale, (own_shift - shift) * 0.27 / scale
+
+
+def _resample(x: Tensor, size: int, window: tuple[float, float] | None) -> Tensor:
+    """The ``window`` (None: all) of images [N,3,H,W] at ``size`` pixels; beyond the image its border is repeated."""
+    if window is not None and window != (1.0, 0.0):
+        share, down = window
+        outer = round(size / share)
+        x = F.interpolate(x, (outer, outer), mode="bilinear", antialias=True, align_corners=False)
+        left = round((outer - size) / 2)
+        top = round((outer - size) / 2 + down * outer)
+        # Negative padding crops.
+        return F.pad(x, [-left, left + size - outer, -top, top + size - outer], mode="replicate")
+    if tuple(x.shape[-2:]) != (size, size):
+        x = F.interpolate(x, (size, size), mode="bilinear", antialias=True, align_corners=False)
+    return x
+
+
 def _at_least_float32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _unit(x: Tensor) -> Tensor:
     return x * (x.square().sum(dim=1, keepdim=True) + 1e-10).rsqrt()
+
+
+def extend(network: PerceptionNetwork, view: WideView) -> PerceptionNetwork:
+    """A copy of ``network`` that reads the attributes of ``view`` through it; ``network`` has none yet or loses it."""
+    result = PerceptionNetwork(replace(network.config, wide=view.config))
+    own = {name: value for name, value in network.state_dict().items() if not name.startswith("wide.")}
+    result.load_state_dict(own | {f"wide.{name}": value for name, value in view.state_dict().items()})
+    return result.eval().requires_grad_(False)
 
 
 def fold(network: PerceptionNetwork, attributes: tuple[str, ...] | None = None) -> PerceptionNetwork:

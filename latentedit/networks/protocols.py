@@ -113,6 +113,10 @@ class StyleSynthesis(nn.Module, ABC):
         for row, name in enumerate(self.noise_shapes):
             yield row, self.get_parameter(f"{name}.affine.weight").detach()
 
+    def side_weights(self) -> Iterator[tuple[int, Tensor]]:
+        """The same for what a row drives beside its layer: the colours, or the step between two resolutions."""
+        return iter(())
+
     def check(
         self, ws: Tensor, noise_mode: str, noise: Mapping[str, Tensor] | None, resolution: int | None = None
     ) -> None:
@@ -263,7 +267,7 @@ class FacePerception(Protocol):
 
     @property
     def template(self) -> tuple[float, float]:
-        """Scale and shift of the crop template that its own training faces were cut by."""
+        """Scale and shift of the crop template of pictures that show all that it reads."""
         ...
 
     def perceive(self, images: Tensor) -> Perception:

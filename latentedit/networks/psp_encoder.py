@@ -27,7 +27,9 @@ class PspEncoderConfig:
 
     ``sizes`` gives, per style layer, the feature map that it is read from: 16 (c3), 32 (p2) or 64 px (p1).
     ``progressive``: styles are offsets from the first one (e4e). ``iterative``: the input is the photo and the current
-    image, the output a correction of the current latent (ReStyle). ``width`` is 64 in all published models.
+    image, the output a correction of the current latent (ReStyle). ``single``: one w for all layers, from the mean of
+    the last feature map (pSp's encoder into W, e4e's SingleStyleCode); ``sizes`` is then empty. ``channels`` is 1 for
+    pSp's encoder of drawings, which takes grey values from 0 to 1. ``width`` is 64 in all published models.
     """
 
     num_ws: int
@@ -37,12 +39,15 @@ class PspEncoderConfig:
     iterative: bool = False
     width: int = 64
     resolution: int = 256
+    single: bool = False
+    channels: int = 3
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sizes", tuple(self.sizes))
-        if len(self.sizes) != self.num_ws or not set(self.sizes) <= set(SIZES):
+        if len(self.sizes) != (0 if self.single else self.num_ws) or not set(self.sizes) <= set(SIZES):
             raise ModelError(f"sizes {self.sizes} do not fit {self.num_ws} styles.", "Give 16, 32 or 64 for each.")
-        if self.resolution != 256 or not 16 <= self.width <= 1024 or self.w_dim < 1:
+        plain = self.channels == 3 or (self.channels == 1 and not self.iterative)
+        if self.resolution != 256 or not 16 <= self.width <= 1024 or self.w_dim < 1 or not plain:
             raise ModelError("The configuration of the encoder has values out of range.", "The file may be damaged.")
 
 
@@ -129,7 +134,7 @@ class PspEncoder(StyleEncoder):
         self.config = config
         widths = [config.width << i for i in range(4)]
         self.input_layer = nn.Sequential(
-            nn.Conv2d(6 if config.iterative else 3, config.width, 3, 1, 1, bias=False),
+            nn.Conv2d(6 if config.iterative else config.channels, config.width, 3, 1, 1, bias=False),
             nn.BatchNorm2d(config.width),
             nn.PReLU(config.width),
         )
@@ -138,8 +143,10 @@ class PspEncoder(StyleEncoder):
             units += [ResidualUnit(fan_in if i == 0 else fan_out, fan_out, 2 if i == 0 else 1) for i in range(count)]
             fan_in = fan_out
         self.body = nn.Sequential(*units)
+        if config.single:
+            self.linear = EqualLinear(widths[3], config.w_dim)
         self.styles = nn.ModuleList(StyleHead(widths[3], config.w_dim, size) for size in config.sizes)
-        if max(config.sizes) > 16:
+        if max(config.sizes, default=0) > 16:
             self.latlayer1 = nn.Conv2d(widths[2], widths[3], 1)
             self.latlayer2 = nn.Conv2d(widths[1], widths[3], 1)
         self.register_buffer("latent_avg", torch.zeros(config.num_ws, config.w_dim))
@@ -172,7 +179,11 @@ class PspEncoder(StyleEncoder):
         if self.config.iterative:
             start = self.average_image.expand(len(images), -1, -1, -1) if current is None else current
             images = torch.cat([images, start], dim=1)
+        if self.config.channels == 1:
+            images = (grey(images) + 1) / 2
         features = self._features(images)
+        if self.config.single:
+            return base + self.linear(features[16].mean(dim=(2, 3))).unsqueeze(1)
         offsets = [head(features[size]) for head, size in zip(self.styles, self.config.sizes, strict=True)]
         if self.config.progressive:
             offsets[1:] = [offsets[0] + offset for offset in offsets[1:]]
@@ -197,10 +208,16 @@ class PspEncoder(StyleEncoder):
             if i in ends:
                 kept.append(x)
         features = {16: kept[3]}
-        if max(self.config.sizes) > 16:
+        if max(self.config.sizes, default=0) > 16:
             features[32] = _add(features[16], self.latlayer1(kept[2]))
             features[64] = _add(features[32], self.latlayer2(kept[1]))
         return features
+
+
+def grey(images: Tensor) -> Tensor:
+    """Luma [N,1,H,W] of ``images`` [N,3,H,W], in the same range (ITU-R BT.601)."""
+    weights = torch.tensor([0.299, 0.587, 0.114], device=images.device, dtype=images.dtype)
+    return (images * weights[:, None, None]).sum(dim=1, keepdim=True)
 
 
 def _add(small: Tensor, large: Tensor) -> Tensor:

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentedit.cuda_ops import filtered_lrelu
+from latentedit.cuda_ops.activation_reference import default_gain
+from latentedit.cuda_ops.modulation import demodulation, energy
 from latentedit.errors import ModelError
 from latentedit.networks.layers import FullyConnectedLayer
 from latentedit.networks.lowpass import design_lowpass
@@ -187,7 +189,7 @@ class AliasFreeLayer(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """``x`` [N,I,h,h], ``w`` [N,w_dim] -> [N,O,h',h']."""
         x = self._modulated(x, self.affine(w))
-        gain, slope = (1.0, 1.0) if self.is_image else (2**0.5, 0.2)
+        gain, slope = (1.0, 1.0) if self.is_image else (default_gain("lrelu"), 0.2)
         return filtered_lrelu(
             x, self.up_filter, self.down_filter, self.bias, up=self.up, down=self.down,
             padding=self.padding, gain=gain, slope=slope, clamp=self.conv_clamp,
@@ -201,9 +203,8 @@ class AliasFreeLayer(nn.Module):
             return F.conv2d(x * styles[:, :, None, None], self.weight, padding=self.weight.shape[-1] - 1)
         weight = self.weight * self.weight.square().mean(dim=(1, 2, 3), keepdim=True).rsqrt()
         styles = styles * styles.square().mean(dim=1, keepdim=True).rsqrt()
-        demodulation = (styles.square() @ weight.square().sum(dim=(2, 3)).t() + 1e-8).rsqrt()
         x = F.conv2d(x * (styles * scale)[:, :, None, None], weight, padding=weight.shape[-1] - 1)
-        return x * demodulation[:, :, None, None]
+        return x * demodulation(styles, energy(weight))[:, :, None, None]
 
 
 class StyleGAN3Synthesis(StyleSynthesis):

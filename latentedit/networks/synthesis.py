@@ -5,21 +5,15 @@ Legend: ``N`` images, ``L`` style layers, ``r`` the resolution of a block, ``R``
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
-from latentedit.cuda_ops import (
-    Chain,
-    bias_act,
-    chained_conv,
-    products_pay,
-    setup_filter,
-    to_image,
-    upsample2d,
-    upsample_add,
-)
+from latentedit.cuda_ops import bias_act, setup_filter, upsample2d
+from latentedit.cuda_ops.activation_reference import default_gain
+from latentedit.cuda_ops.fused import Chain, chained_conv, products_pay
+from latentedit.cuda_ops.image_branch import to_image, upsample_add
 from latentedit.networks.config import GeneratorConfig
 from latentedit.networks.layers import Conv2dLayer, FullyConnectedLayer, modulated_conv2d
 from latentedit.networks.protocols import NoiseMode, StyleSynthesis
@@ -82,7 +76,7 @@ class SynthesisLayer(nn.Module):
     def _limits(self, gain: float) -> tuple[float, float | None]:
         """Gain and clamp of the activation when the layer's result is scaled by ``gain``."""
         clamp = None if self.conv_clamp is None else self.conv_clamp * gain
-        return gain * 2**0.5 if self.activation in ("relu", "lrelu", "swish") else gain, clamp
+        return gain * default_gain(self.activation), clamp
 
     def _scaled(self, noise: Tensor) -> Tensor:
         """Noise times its strength, [N or 1,1,r,r]."""
@@ -230,6 +224,14 @@ class SynthesisNetwork(StyleSynthesis):
         """Resolution of the convolution that each of the ``num_ws`` style layers drives; the last drives ToRGB."""
         convolutions = [r for r, _ in self.noise_shapes.values()]
         return (*convolutions, self.resolution)
+
+    def side_weights(self) -> Iterator[tuple[int, Tensor]]:
+        """ToRGB shares the row of the layer after it."""
+        row = 0
+        for block in self._blocks():
+            row += block.num_conv
+            if block.has_torgb:
+                yield row, block.torgb.affine.weight.detach()
 
     def forward(
         self,

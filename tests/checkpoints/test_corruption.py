@@ -7,10 +7,12 @@ TensorFlow's, torch's legacy format) cannot tell that a weight changed: there, n
 from __future__ import annotations
 
 import resource
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import mobile_files
 import numpy as np
 import pytest
 import torch
@@ -75,6 +77,17 @@ def _nvidia2(path: Path) -> None:
     write_nvidia(path, Generator(TINY).state_dict(), {"mapping_kwargs": {"num_layers": 2}})
 
 
+def _wheel(path: Path) -> None:
+    folder = mobile_files.write_graphs(path.parent / "graphs", mobile_files.student(), mobile_files.noise_maps())
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.iterdir()):
+            archive.write(file, f"random_face/data/{file.name}")
+
+
+def _student(path: Path) -> None:
+    torch.save(mobile_files.checkpoint(mobile_files.student(), mobile_files.noise_maps()), path)
+
+
 # kind -> (writer, whether the format carries checksums, cases); 2,000 cases in all
 KINDS: dict[str, tuple[Callable[[Path], object], bool, int]] = {
     "own": (lambda path: save_network(path, Generator(TINY)), True, 300),
@@ -87,6 +100,8 @@ KINDS: dict[str, tuple[Callable[[Path], object], bool, int]] = {
     ),
     "TensorFlow StyleGAN 1": (_tensorflow1, False, 200),
     "pSp": (_psp, True, 50),
+    "MobileStyleGAN wheel": (_wheel, True, 150),
+    "MobileStyleGAN checkpoint": (_student, True, 150),
 }  # fmt: skip
 
 EDIT = st.tuples(

@@ -49,6 +49,7 @@ def fitted(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = fit(folder, "--attr", "smile", "--attr", "gender,yaw", "-o", target, "--labelled", kept)
     assert result.exit_code == 0, result.output
     assert "smile: held-out accuracy" in result.output
+    assert "% with 95 % confidence, 18 held out)" in result.output, "three hundred samples, a tenth at each end"
     assert (kept / "0000000.npz").is_file()
     return target
 
@@ -146,7 +147,7 @@ def test_unknown_attributes_are_found_out_before_the_work(folder: Path) -> None:
     [
         ((), "Missing option '--attr'"),
         (("--attr", "age", "--labels", __file__), "--labels needs --latents"),
-        (("--attr", "age,smile", "-o", "x.safetensors"), "one file for 2 attributes"),
+        (("--attr", "age,smile", "-o", "x.safetensors"), "one file for 2 directions (age, smile)"),
         (("--attr", "age", "--share", "0.9"), "not in the range"),
         (("--attr", "age", "--samples", "3"), "not in the range"),
     ],

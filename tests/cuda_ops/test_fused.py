@@ -11,21 +11,20 @@ from torch import Tensor
 from torch.library import opcheck
 
 from latentedit.cuda_ops import (
-    Chain,
     bias_act,
-    chained_conv,
     forget_prepared,
     fused_grad,
     fused_layer,
     launch,
     setup_filter,
     styled_conv,
-    to_image,
     upsample2d,
-    upsample_add,
 )
 from latentedit.cuda_ops.epilogue import Epilogue, apply_epilogue, can_fuse
-from latentedit.cuda_ops.fused_reference import bounded, modulated
+from latentedit.cuda_ops.fused import Chain, chained_conv
+from latentedit.cuda_ops.fused_reference import modulated
+from latentedit.cuda_ops.image_branch import to_image, upsample_add
+from latentedit.cuda_ops.modulation import bounded
 from latentedit.networks import GeneratorConfig, synthesis
 
 FILTER = setup_filter([1, 3, 3, 1])

@@ -188,3 +188,42 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
         save_file({"normal": NORMAL}, damaged, metadata={"format": "latentedit", "kind": "direction", "config": config})
         with pytest.raises(DirectionError, match="is damaged"):
             from_file(damaged)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "held", "low", "high"),
+    [(1.0, 12, 0.7575, 1.0), (0.5, 100, 0.4038, 0.5962), (0.9, 360, 0.8648, 0.9270)],
+)
+def test_the_interval_of_an_accuracy_is_wilsons(accuracy: float, held: int, low: float, high: float) -> None:
+    """Values of statsmodels' ``proportion_confint(method="wilson")``."""
+    found = age(accuracy=accuracy, settings={"held_out": held}).accuracy_interval
+    assert found == (pytest.approx(low, abs=2e-4), pytest.approx(high, abs=2e-4))
+
+
+def test_there_is_no_interval_where_nothing_is_known_of_the_samples() -> None:
+    assert age(accuracy=0.9).accuracy_interval is None
+    assert age(settings={"held_out": 10}).accuracy_interval is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"intercept": float("nan")}, "has the intercept nan"),
+        ({"accuracy": float("inf")}, "accuracy inf"),
+        ({"name": ""}, "names no direction"),
+        ({"unit": None}, "names no direction"),
+        ({"svm_normal": torch.ones(4)}, r"hyperplane of direction 'age' has shape \[4\]"),
+        ({"svm_normal": torch.tensor([0.0, float("nan"), 1.0])}, "is not finite"),
+    ],
+)
+def test_damaged_numbers_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(DirectionError, match=message):
+        age(**changes)
+
+
+def test_a_file_with_numbers_that_are_none_is_refused(tmp_path: Path) -> None:
+    config = json.dumps({"name": "age", "unit": "years", "intercept": float("nan")})
+    path = tmp_path / "nan.safetensors"
+    save_file({"normal": NORMAL}, path, metadata={"format": "latentedit", "kind": "direction", "config": config})
+    with pytest.raises(DirectionError, match="has the intercept nan"):
+        from_file(path)

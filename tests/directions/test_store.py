@@ -26,7 +26,12 @@ def owner(tmp_path: Path) -> SimpleNamespace:
     save_directions({"age": Direction("age", torch.tensor([1.0, 0, 0, 0]), fingerprint="f")}, own)
     (came / ".half-written.safetensors").write_bytes(b"")
     return SimpleNamespace(
-        name="toy", fingerprint="f", direction_folders=(own, came), directions=came, user_directions=own
+        name="toy",
+        fingerprint="f",
+        mapping_fingerprint="m",
+        direction_folders=(own, came),
+        directions=came,
+        user_directions=own,
     )
 
 
@@ -62,7 +67,9 @@ def test_aliases_find_their_direction(owner) -> None:
 def test_unknown_names_list_the_known_ones(owner) -> None:
     with pytest.raises(DirectionError, match=r"Unknown attribute 'halo'.*'toy': age, gender.*fit"):
         Direction.load("halo", owner)
-    bare = SimpleNamespace(name="bare", fingerprint="f", direction_folders=(), user_directions=None)
+    bare = SimpleNamespace(
+        name="bare", fingerprint="f", mapping_fingerprint="m", direction_folders=(), user_directions=None
+    )
     with pytest.raises(DirectionError, match="'bare' has none"):
         Direction.load("age", bare)  # type: ignore[arg-type]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import mobile_files
 import numpy as np
 import pytest
 import torch
@@ -182,3 +183,21 @@ def test_dictionaries_that_numpy_pickled_are_read_without_unpickling(tmp_path: P
     assert list(loaded) == ["a.jpg", "b.jpg"]
     assert np.array_equal(loaded["a.jpg"].numpy(), latents["a.jpg"][None])
     assert np.array_equal(loaded["b.jpg"].numpy(), latents["b.jpg"])
+
+
+@pytest.mark.parametrize("name", ["x.pt", "x.ckpt", "x.safetensors", "folder"])
+def test_a_mobilestylegan_goes_to_its_authors_format_by_default(name: str, tmp_path: Path) -> None:
+    graphs = mobile_files.write_graphs(tmp_path / "graphs", mobile_files.student(), mobile_files.noise_maps())
+    assert max(proof.difference for proof in convert(graphs, tmp_path / name)) <= TOLERANCE
+    if name in ("x.pt", "x.ckpt"):
+        assert "student.input.input" in torch.load(tmp_path / name, weights_only=True)["state_dict"]
+    else:
+        assert fingerprint(load_generator(tmp_path / name)) == fingerprint(load_generator(graphs))
+    assert max(proof.difference for proof in convert(tmp_path / name, tmp_path / "again")) <= TOLERANCE
+
+
+def test_a_mobilestylegan_does_not_go_to_rosinality(tmp_path: Path) -> None:
+    graphs = mobile_files.write_graphs(tmp_path / "graphs", mobile_files.student(), mobile_files.noise_maps())
+    with pytest.raises(ModelError, match="StyleGAN2 generators of the skip architecture only"):
+        list(convert(graphs, tmp_path / "x.pt", to="rosinality"))
+    assert not (tmp_path / "x.pt").exists()

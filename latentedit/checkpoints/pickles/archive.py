@@ -16,8 +16,10 @@ from typing import Any
 
 import torch
 
-from latentedit.checkpoints.pickles.allowed import NAMES, NESTED, ArrayStub, StorageStub, allowed, call
-from latentedit.checkpoints.pickles.machine import Global, PickleMachine, damaged, unsafe
+from latentedit.checkpoints.pickles.allowed import NAMES, NESTED, allowed, call
+from latentedit.checkpoints.pickles.arrays import ArrayStub, StorageStub
+from latentedit.checkpoints.pickles.machine import PickleMachine
+from latentedit.checkpoints.pickles.stand_ins import Global, damaged, unsafe
 from latentedit.errors import ModelError
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -32,7 +34,7 @@ def read_pickle(data: memoryview, *, origin: str) -> Any:
 
     The array of one object that `numpy.save` wraps around a dictionary is taken off.
     """
-    value = PickleMachine(data, origin=origin, call=call, allowed=allowed).load()
+    value = PickleMachine(data, origin=origin, call=_call, allowed=allowed).load()
     if isinstance(value, ArrayStub) and value.items is not None and len(value.items) == 1:
         return value.items[0]
     return value
@@ -48,6 +50,19 @@ def read_archive(data: memoryview, *, origin: str, nested: bool = False) -> Any:
     if bytes(data[:4]) == b"PK\x03\x04":
         return _read_zip(data, origin, nested)
     return _read_legacy(data, origin, nested)
+
+
+def _call(machine: PickleMachine, function: Global, args: tuple[Any, ...]) -> Any:
+    """As `call`; a storage that is an archive of its own (NVIDIA's pickles) is read as one."""
+    if function != NESTED:
+        return call(machine, function, args)
+    (data,) = args
+    if not isinstance(data, bytes | memoryview):
+        raise damaged(machine.origin, "a storage is no block of bytes")
+    value = read_archive(memoryview(data), origin=machine.origin, nested=True)
+    if not isinstance(value, StorageStub):
+        raise damaged(machine.origin, "a nested archive holds no storage")
+    return value
 
 
 def _machine(data: memoryview, origin: str, nested: bool, fill: Fill) -> PickleMachine:
@@ -72,7 +87,7 @@ def _machine(data: memoryview, origin: str, nested: bool, fill: Fill) -> PickleM
     def permitted(value: Global) -> bool:
         return allowed(value) and not (nested and value == NESTED)
 
-    return PickleMachine(data, origin=origin, call=call, allowed=permitted, persistent=persistent)
+    return PickleMachine(data, origin=origin, call=_call, allowed=permitted, persistent=persistent)
 
 
 # --- zip --------------------------------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ def fit_attributes(
             if name in keys:
                 raise
             continue  # a watched attribute that no sample has needs no watching
-        say(f"{name}: held-out accuracy {100 * (plain[name].accuracy or 0):.1f} %")
+        say(f"{name}: held-out accuracy {_accuracy(plain[name])}")
     known = {name: key for name, key in {**keys, **watched}.items() if name in plain}
     study = Study.of(probe, labelled, known, config)
     done = {}
@@ -175,7 +175,7 @@ def _related(done: dict[str, Direction], plain: dict[str, Direction], config: Pr
 
 
 def _summary(direction: Direction) -> str:
-    text = f"{direction.name}: accuracy {100 * (direction.accuracy or 0):.1f} %"
+    text = f"{direction.name}: accuracy {_accuracy(direction)}"
     if "way" in direction.settings:
         names = ", ".join(direction.settings["conditioned_on"]) or "nothing"
         layers = "all" if direction.layers is None else f"{direction.layers[0]}-{direction.layers[-1]}"
@@ -183,6 +183,15 @@ def _summary(direction: Direction) -> str:
     if direction.calibration is not None:
         text += f", scores {direction.calibration.scores[0]:.3g} to {direction.calibration.scores[-1]:.3g}"
     return text
+
+
+def _accuracy(direction: Direction) -> str:
+    """``95.0 % (92 to 97 % with 95 % confidence, 360 held out)``."""
+    text, interval = f"{100 * (direction.accuracy or 0):.1f} %", direction.accuracy_interval
+    if interval is None:
+        return text
+    low, high = (100 * end for end in interval)
+    return f"{text} ({low:.0f} to {high:.0f} % with 95 % confidence, {direction.settings['held_out']} held out)"
 
 
 def _as_lists(value: object) -> object:

@@ -22,11 +22,19 @@ if TYPE_CHECKING:
     from latentedit.networks import FacePerception, Perception, StyleGenerator
 
 
+LOOKED_AT = 128
+"""Pixels along a side that suffice: perception networks resample faces to 64, of a part of the crop."""
+
+PIXELS = 32 * 256**2
+"""Most pixels of a batch: 32 pictures of 256 px, or 2 of 1024, whose features take 1 GB."""
+
+
 class Probe:
     """A generator and a perception network as one function from latents to scores.
 
     ``generator`` and ``perception`` must be on the same device and in evaluation mode. The noise is the stored one,
-    so that the same latents give the same scores.
+    so that the same latents give the same scores. Where the generator has a head for small pictures of `LOOKED_AT` px
+    or more, these are looked at: they tell the same for a fraction of the time.
     """
 
     def __init__(
@@ -39,7 +47,9 @@ class Probe:
     ) -> None:
         self.generator = generator
         self.perception = perception
-        self.batch = batch
+        enough = [size for size in generator.synthesis.preview_resolutions if size >= LOOKED_AT]
+        self.resolution = min(enough, default=generator.resolution)
+        self.batch = max(1, min(batch, PIXELS // self.resolution**2))
         self.progress = progress
         self.rendered = 0
 
@@ -57,10 +67,21 @@ class Probe:
         rows = torch.as_tensor(np.asarray(w), dtype=torch.float32, device=self.device)
         return rows[:, None].repeat(1, self.generator.num_ws, 1)
 
+    def render(self, ws: Tensor) -> Tensor:
+        """Images [N, 3, R, R] of the probe's ``resolution``, differentiable and in one go."""
+        if self.resolution == self.generator.resolution:
+            return self.generator.synthesis(ws, noise_mode="const")
+        return self.generator.synthesis(ws, noise_mode="const", resolution=self.resolution)
+
+    def read(self, images: Tensor) -> tuple[Perception, dict[str, Tensor]]:
+        """What the perception network sees in ``images``, and every score [N] by canonical name."""
+        seen = self.perception.perceive(images)
+        return seen, {**seen.scores(), **light_scores(images)}
+
     @torch.no_grad()
     def images(self, ws: Tensor) -> Tensor:
         """Images [N, 3, R, R] in [-1,1]."""
-        parts = [self.generator.synthesis(part, noise_mode="const") for part in ws.split(self.batch)]
+        parts = [self.render(part) for part in ws.split(self.batch)]
         self._count(len(ws))
         return torch.cat(parts)
 
@@ -70,7 +91,7 @@ class Probe:
         perception network reads, and `light_scores`."""
         parts: list[dict[str, np.ndarray]] = []
         for part in ws.split(self.batch):
-            _, scores = self._look(part)
+            _, scores = self.read(self.render(part))
             parts.append({name: value.double().cpu().numpy() for name, value in scores.items()})
             self._count(len(part))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -81,18 +102,12 @@ class Probe:
         changes: list[dict[str, np.ndarray]] = []
         distances = []
         for a, b in zip(before.split(self.batch), after.split(self.batch), strict=True):
-            (first, early), (second, late) = self._look(a), self._look(b)
+            (first, early), (second, late) = self.read(self.render(a)), self.read(self.render(b))
             distances.append(self.perception.identity_distance(first, second).double().cpu().numpy())
             changes.append({name: (late[name] - x).double().cpu().numpy() for name, x in early.items()})
             self._count(2 * len(a))
         moved = {name: np.concatenate([part[name] for part in changes]) for name in changes[0]}
         return moved, np.concatenate(distances)
-
-    def _look(self, ws: Tensor) -> tuple[Perception, dict[str, Tensor]]:
-        """What the perception network sees in the rendered ``ws``, and all scores."""
-        images = self.generator.synthesis(ws, noise_mode="const")
-        seen = self.perception.perceive(images)
-        return seen, {**seen.scores(), **light_scores(images)}
 
     def _count(self, images: int) -> None:
         self.rendered += images

@@ -13,26 +13,38 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from latentedit.attributes import PROBABILITY, resolve, unit_of
+from latentedit.attributes import PROBABILITY, unit_of
 from latentedit.directions.direction import Direction, from_file
 from latentedit.directions.io.arrays import read_arrays
+from latentedit.directions.io.contents import SPACES, Space, check_kind, from_z, ganspace, stacked
 from latentedit.errors import DirectionError, FingerprintError, LatentEditError
 
 if TYPE_CHECKING:
-    from latentedit.directions.fitting.probe import Probe
     from latentedit.networks import StyleGenerator
 
 __all__ = ["import_directions"]
 
 
 def import_directions(
-    path: str | os.PathLike[str], generator: StyleGenerator, *, name: str | None = None, unit: str = "distance"
+    path: str | os.PathLike[str],
+    generator: StyleGenerator,
+    *,
+    name: str | None = None,
+    unit: str = "distance",
+    space: Space = "auto",
+    component: int | None = None,
 ) -> dict[str, Direction]:
     """Read the directions in ``path`` as those of ``generator``; by name, none of them calibrated.
 
-    ``name`` renames the only one of a file, or chooses one of several. The norm that a direction had is kept in
-    ``settings["norm"]``: published strengths times this norm are distances here. Layers whose rows are zero are
-    left alone by the direction.
+    The norm that a direction had is kept in ``settings["norm"]``: published strengths times this norm are distances
+    here. Layers whose rows are zero are left alone by the direction.
+
+    Args:
+        name: renames the only direction of a file, or chooses one of several.
+        unit: of the amounts, where it is known.
+        space: "auto" tells by keys, names and norms what the file holds, and refuses latents and boundaries of Z; "w"
+            and "w+" take it as it is; "z" carries a boundary of Z over into W.
+        component: which one of many in one array, from 0 on, such as GANSpace's principal components.
 
     Raises:
         LatentError: unreadable. FingerprintError: of a shape that the generator does not have, or already known to
@@ -41,17 +53,36 @@ def import_directions(
     own = _own(path, generator)
     if own is not None:
         return {name or own.name: own.with_(name=name or own.name)}
-    arrays = {identifier(key): array for key, array in read_arrays(path).items()}
-    if name is not None and len(arrays) == 1:
-        arrays = {name: next(iter(arrays.values()))}
-    elif name is not None:
-        if name not in arrays:
-            raise DirectionError(f"{str(path)!r} has no direction {name!r}.", f"It holds: {', '.join(arrays)}.")
-        arrays = {name: arrays[name]}
-    from latentedit.networks import fingerprint
+    source = repr(os.fspath(path))
+    if space not in SPACES:
+        raise DirectionError(f"Space {space!r} is unknown.", f"Choose {', '.join(SPACES)}.")
+    arrays = read_arrays(path)
+    spread = None
+    components = ganspace(arrays)
+    if components is not None:
+        stem = f"{os.path.splitext(os.path.basename(os.fspath(path)))[0]}_{component}"
+        arrays = {stem: components.take(component, source)}
+        spread = None if components.deviations is None else float(components.deviations[component or 0])
+    found = {}
+    for key, array in _chosen(arrays, name, source).items():
+        direction = _direction(key, _taken(key, array, generator, space, component, source), generator, path)
+        label = name or identifier(key if component is None or components is not None else f"{key}_{component}")
+        found[label] = direction.with_(
+            name=label,
+            unit=_unit(label) if unit == "distance" else unit,
+            metrics={} if spread is None else {"spread": spread},
+        )
+    return found
 
-    digest = fingerprint(generator)
-    return {key: _direction(key, array, generator, digest, unit, path) for key, array in arrays.items()}
+
+def _chosen(arrays: dict[str, np.ndarray], name: str | None, source: str) -> dict[str, np.ndarray]:
+    """The arrays that ``name`` asks for, by the keys of the file."""
+    if name is None or len(arrays) == 1:
+        return arrays
+    known = {identifier(key): key for key in arrays}
+    if name not in known:
+        raise DirectionError(f"{source} has no direction {name!r}.", f"It holds: {', '.join(known)}.")
+    return {known[name]: arrays[known[name]]}
 
 
 def identifier(text: str) -> str:
@@ -62,7 +93,7 @@ def identifier(text: str) -> str:
 
 def _own(path: str | os.PathLike[str], generator: StyleGenerator) -> Direction | None:
     """A file of latentedit's own, checked against the generator; None for everything else."""
-    from latentedit.networks import fingerprint
+    from latentedit.networks import fingerprint, mapping_fingerprint
 
     if not os.fspath(path).endswith(".safetensors"):
         return None
@@ -70,25 +101,45 @@ def _own(path: str | os.PathLike[str], generator: StyleGenerator) -> Direction |
         direction = from_file(path)
     except LatentEditError:
         return None
-    direction.check(fingerprint(generator))
-    return direction.with_(fingerprint=fingerprint(generator))
+    own, mapping = fingerprint(generator), mapping_fingerprint(generator.mapping)
+    direction.check(own, mapping)
+    return direction.with_(fingerprint=direction.fingerprint or own, mapping=direction.mapping or mapping)
 
 
-def _direction(
-    name: str, array: np.ndarray, generator: StyleGenerator, digest: str, unit: str, path: str | os.PathLike[str]
-) -> Direction:
+Taken = tuple[str, np.ndarray, float | None]
+
+
+def _taken(
+    key: str, array: np.ndarray, generator: StyleGenerator, space: Space, component: int | None, source: str
+) -> Taken:
+    """What ``array`` is, its rows [D] or [L, D] in W, and how far samples agree on a boundary of Z."""
+    if space == "z":
+        rows, agreement = from_z(array, generator)
+        return "a boundary of Z, carried over into W", rows, agreement
+    if space == "auto":
+        check_kind(key, array, generator, source)
+    many = stacked(array, generator)
+    what = "a direction of W"
+    if many is not None:
+        array, what = many.take(component, source), f"component {component} of {len(many.rows)}"
     rows = array[0] if array.ndim >= 2 and array.shape[0] == 1 else array
     rows = rows[0] if rows.ndim == 2 and rows.shape[0] == 1 else rows
-    fits = rows.shape in ((generator.w_dim,), (generator.num_ws, generator.w_dim))
-    if not fits:
+    if rows.shape not in ((generator.w_dim,), (generator.num_ws, generator.w_dim)):
         raise FingerprintError(
-            f"Direction {name!r} in {os.fspath(path)!r} has shape {list(array.shape)}, which this generator "
+            f"Direction {key!r} in {source} has shape {list(array.shape)}, which this generator "
             f"(w_dim {generator.w_dim}, {generator.num_ws} layers) does not have.",
             "Name the generator that it was made for with --model.",
         )
+    return what if rows.ndim == 1 else f"{what.replace('of W', 'of W+')}, a row for each layer", rows, None
+
+
+def _direction(key: str, taken: Taken, generator: StyleGenerator, path: str | os.PathLike[str]) -> Direction:
+    from latentedit.networks import fingerprint
+
+    what, rows, agreement = taken
     normal = torch.from_numpy(rows.astype(np.float64))
     if not bool(torch.isfinite(normal).all()):
-        raise DirectionError(f"Direction {name!r} in {os.fspath(path)!r} holds values that are not finite.", None)
+        raise DirectionError(f"Direction {key!r} in {os.fspath(path)!r} holds values that are not finite.", None)
     layers = None
     if normal.ndim == 2:
         acting = normal.norm(dim=1) > 1e-8 * normal.norm(dim=1).max().clamp_min(1e-30)
@@ -97,55 +148,13 @@ def _direction(
         if len(shown) and torch.allclose(shown, shown[:1].expand_as(shown), rtol=1e-6, atol=1e-9):
             normal = shown[0]  # one normal, repeated: a direction of W
     norm = float(normal.square().sum(-1).mean().sqrt())
-    return Direction(
-        name=name,
-        normal=normal,
-        layers=layers,
-        unit=_unit(name) if unit == "distance" else unit,
-        fingerprint=digest,
-        settings={"imported": os.path.basename(os.fspath(path)), "norm": norm},
-    )
+    settings = {"imported": os.path.basename(os.fspath(path)), "norm": norm, "kind": what}
+    if agreement is not None:
+        settings["agreement"] = round(agreement, 4)
+    return Direction(key, normal, layers=layers, fingerprint=fingerprint(generator), settings=settings)
 
 
 def _unit(name: str) -> str:
     """Years and degrees by name; the rest has no unit before it is calibrated."""
     known = unit_of(name)
     return "distance" if known is None or known == PROBABILITY else known
-
-
-def calibrate_imported(probe: Probe, direction: Direction, attribute: str | None, *, probes: int = 48) -> Direction:
-    """``direction`` with units, measured by moving sampled latents along it; turned round if it points the other way.
-
-    ``attribute`` None takes the one of the direction's own name. A direction that has a calibration, or of no known
-    attribute, comes back as it is.
-
-    Raises:
-        DirectionError: ``attribute`` was given but is unknown, or moving along the direction does not change it.
-    """
-    from latentedit.directions.fitting.labelled import SampleConfig, sample_labelled
-    from latentedit.directions.fitting.moving import calibrate_by_moving, typical_step
-    from latentedit.directions.fitting.probe import LeakageMeter, score_spreads
-
-    units = probe.units
-    if direction.calibration is not None:
-        return direction
-    try:
-        key = resolve(attribute or direction.name, units)
-    except DirectionError:
-        if attribute is None:
-            return direction
-        raise
-    labelled = sample_labelled(probe.generator, probe.perception, SampleConfig(count=max(probes, 256)))
-    ws = probe.spread_ws(labelled.w[:probes])
-    meter = LeakageMeter(probe, ws, own=key, spreads=score_spreads(labelled.scores, units))
-    every = direction.distance(probe.spread_ws(labelled.w))
-    spread = float(every.std())
-    direction = direction.with_(unit=units[key], intercept=direction.intercept - float(every.mean()))
-    if meter.measure(direction, spread).own < 0:
-        direction = direction.with_(normal=-direction.normal, intercept=-direction.intercept)
-    step, leakage = typical_step(meter, direction, spread)
-    calibration = calibrate_by_moving(probe, direction, ws, score=key, half=3 * step)
-    own = meter.spreads[key]
-    metrics = {"spread": spread, "step": step, "effect": leakage.own * own, "identity": leakage.identity}
-    settings = {**direction.settings, "score": key}
-    return direction.with_(calibration=calibration, metrics=metrics, settings=settings)

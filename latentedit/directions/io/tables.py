@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import os
-from pathlib import Path
 
 import numpy as np
 
@@ -12,11 +10,11 @@ from latentedit.attributes import canonical, get
 from latentedit.directions.fitting.fit import as_w
 from latentedit.directions.fitting.labelled import LabelledLatents
 from latentedit.directions.io.arrays import read_arrays
+from latentedit.directions.io.spreadsheets import read_spreadsheet
 from latentedit.errors import DirectionError, LatentError
 
 _KEYS = ("ws", "w", "latents", "latent")
 _ROW_COLUMNS = ("row", "index")
-_WORDS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0, "": np.nan, "nan": np.nan, "na": np.nan, "none": np.nan}
 
 
 def read_latents(path: str | os.PathLike[str]) -> np.ndarray:
@@ -41,41 +39,33 @@ def read_latents(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def read_labels(path: str | os.PathLike[str], count: int) -> dict[str, np.ndarray]:
-    """The numeric columns of a CSV with a header, by name: [count] each, NaN for empty cells.
+    """The numeric columns of a spreadsheet with a header, by name: [count] each, NaN where a label is missing.
 
-    A column ``row`` (or ``index``) says which latent a line belongs to; without it line i labels latent i. Columns
-    with other text than numbers, true/false, or yes/no are left out.
+    A column ``row`` (or ``index``) says which latent a line belongs to; without it line i labels latent i.
 
     Raises:
-        DirectionError: unreadable, no header, a row that does not exist, or another number of lines than latents.
+        DirectionError: see `read_spreadsheet`; a row that does not exist or is labelled twice, another number of lines
+            than latents, or no column of numbers.
     """
-    try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            lines = list(reader)
-            names = [name for name in reader.fieldnames or [] if name]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        problem = f"The labels {str(path)!r} cannot be read: {error}."
-        raise DirectionError(problem, "Give a CSV with a header.") from error
-    columns = {name: _numbers([line.get(name) or "" for line in lines]) for name in names}
-    row_name = next((name for name in _ROW_COLUMNS if name in columns), None)
+    sheet = read_spreadsheet(path)
+    columns = dict(sheet.columns)
+    row_name = next((name for name in _ROW_COLUMNS if name in sheet.names), None)
     if row_name is None:
-        rows = np.arange(len(lines))
-        if len(lines) != count:
+        rows = np.arange(len(sheet.lines))
+        if len(rows) != count:
             raise DirectionError(
-                f"{str(path)!r} has {len(lines)} lines for {count} latents.",
+                f"{str(path)!r} has {len(rows)} lines for {count} latents.",
                 "Give one line per latent, or a column 'row' with the number of the latent, counted from 0.",
             )
     else:
-        numbers = columns.pop(row_name)
-        rows = _rows(numbers, count, path)
+        numbers = columns.pop(row_name, np.full(len(sheet.lines), np.nan))
+        rows = _rows(numbers, sheet.lines, count, path)
+    if not columns:
+        raise DirectionError(f"{str(path)!r} has no column of numbers.", "Give a header, and a column per attribute.")
     labels = {}
     for name, values in columns.items():
-        if values is not None and np.isfinite(values).any():
-            labels[name] = np.full(count, np.nan)
-            labels[name][rows] = values
-    if not labels:
-        raise DirectionError(f"{str(path)!r} has no column of numbers.", "Give a header, and a column per attribute.")
+        labels[name] = np.full(count, np.nan)
+        labels[name][rows] = values
     return labels
 
 
@@ -85,30 +75,29 @@ def read_labelled(
     """Latents and labels from the user's own files; ``units`` of known attributes are looked up by canonical name.
 
     Raises:
-        LatentError, DirectionError: see `read_latents` and `read_labels`.
+        LatentError, DirectionError: see `read_latents` and `read_labels`; two columns of one attribute.
     """
     w = as_w(read_latents(latents))
-    table = {canonical(name) if get(name) else name: values for name, values in read_labels(labels, len(w)).items()}
+    table: dict[str, np.ndarray] = {}
+    for name, values in read_labels(labels, len(w)).items():
+        meant = canonical(name) if get(name) else name
+        if meant in table:
+            raise DirectionError(f"{str(labels)!r} labels {meant!r} in two columns.", "Keep one of them.")
+        table[meant] = values
     return LabelledLatents(w, table, {name: units[name] for name in table if name in units}, fingerprint)
 
 
-def _numbers(cells: list[str]) -> np.ndarray | None:
-    values = np.empty(len(cells))
-    for index, cell in enumerate(cells):
-        text = cell.strip().lower()
-        try:
-            values[index] = _WORDS[text] if text in _WORDS else float(text)
-        except ValueError:
-            return None
-    return values
-
-
-def _rows(numbers: np.ndarray | None, count: int, path: str | os.PathLike[str]) -> np.ndarray:
-    valid = numbers is not None and np.isfinite(numbers).all()
-    rows = numbers.astype(int) if valid and numbers is not None else np.array([-1])
-    if not valid or (len(rows) and (rows.min() < 0 or rows.max() >= count)):
-        raise DirectionError(
-            f"The column of row numbers in {str(path)!r} names latents that do not exist.",
-            f"Rows are counted from 0 to {count - 1}.",
-        )
-    return rows
+def _rows(numbers: np.ndarray, lines: tuple[int, ...], count: int, path: str | os.PathLike[str]) -> np.ndarray:
+    seen: dict[int, int] = {}
+    for line, number in zip(lines, numbers, strict=True):
+        if not np.isfinite(number) or number != int(number) or not 0 <= number < count:
+            raise DirectionError(
+                f"Line {line} of {str(path)!r} names the latent {number:g}, which does not exist.",
+                f"Rows are counted from 0 to {count - 1}.",
+            )
+        if int(number) in seen:
+            raise DirectionError(
+                f"Lines {seen[int(number)]} and {line} of {str(path)!r} both label latent {int(number)}.", "Keep one."
+            )
+        seen[int(number)] = line
+    return numbers.astype(int)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from latentedit.faces.detect import load_dlib
+from latentedit.faces.dlib_models import load_dlib
 from latentedit.training.face_teacher import CHIP
 
 _PADDING = 0.25

@@ -124,12 +124,20 @@ def _draw_thing(draw: ImageDraw.ImageDraw, centre: np.ndarray, side: int, random
 
 
 def _masked(image: Image.Image, landmarks: np.ndarray, random: np.random.Generator) -> Image.Image:
+    """A drawn mask, drawn at half the size where that is enough: it takes a third of the time."""
     kind = _KINDS[int(random.integers(len(_KINDS)))]
     under = None if random.random() < 0.3 else False
+    factor = 2 if image.width >= 256 else 1
+    small = image if factor == 1 else image.reduce(factor)
+    points = (landmarks + 0.5) / factor - 0.5
     try:
-        return draw_mask(image, landmarks, kind=kind, under_nose=under, seed=int(random.integers(1 << 31))).photo
+        drawn = draw_mask(small, points, kind=kind, under_nose=under, seed=int(random.integers(1 << 31)))
     except FaceError:
         return image
+    if factor == 1:
+        return drawn.photo
+    large = [part.resize(image.size, Image.Resampling.BICUBIC) for part in (drawn.photo, drawn.region)]
+    return Image.composite(large[0], image, large[1])
 
 
 def _shaken(image: Image.Image, random: np.random.Generator, config: DegradeConfig) -> Image.Image:

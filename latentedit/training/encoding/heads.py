@@ -179,16 +179,18 @@ class HeadsTrainer:
         return clipped_error(found, wanted)[..., _BORDER:-_BORDER, _BORDER:-_BORDER]
 
     def run(self, store: FeatureStore, steps: int, *, path: Path, save_every: int = 500) -> Iterator[dict[str, Tensor]]:
-        """Yield figures until ``steps`` have been done in all; checkpoints go to ``path``."""
+        """Yield figures until ``steps`` have been done in all; checkpoints go to ``path``, the last when it is left."""
         while store.done < min(self.config.first, store.count):
             store.more()
-        while self.step < steps:
-            yield self.train_step(store)
-            if self.step % self.config.more_every == 0:
-                store.more()
-            if self.step % save_every == 0:
-                self.save(path)
-        self.save(path)
+        try:
+            while self.step < steps:
+                yield self.train_step(store)
+                if self.step % self.config.more_every == 0:
+                    store.more()
+                if self.step % save_every == 0:
+                    self.save(path)
+        finally:
+            self.save(path)
 
     def _parts(self) -> dict[str, object]:
         return {"heads": self.heads, "average": self.average, "optimizer": self.optimizer, "step": self.step}

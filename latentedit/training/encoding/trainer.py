@@ -47,7 +47,7 @@ class EncoderTrainingConfig:
     side: int = 128
     photo_share: float = 0.5
     weights: dict[str, float] = field(default_factory=lambda: dict(STAGE_A))
-    frozen_blocks: int = 3
+    frozen_blocks: int = 5
     ema_decay: float = 0.998
     bf16: bool = True
     degrade: DegradeConfig = field(default_factory=DegradeConfig)
@@ -92,14 +92,17 @@ class EncoderTrainer:
         self.encoder = encoder.requires_grad_(True).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.average = copy.deepcopy(encoder).eval().requires_grad_(False)
         freeze(self.encoder, config.frozen_blocks)
-        trunk = [p for p in (*encoder.trunk.parameters(), *encoder.reduce.parameters()) if p.requires_grad]
+        trunk = [*encoder.trunk.parameters(), *encoder.reduce.parameters()]  # frozen ones have no gradient
         head = [p for name in ("base", "hidden", "bend", "offset") for p in getattr(encoder, name).parameters()]
         self.optimizer = torch.optim.Adam([{"params": trunk}, {"params": head}], betas=(0.9, 0.99))
         self.critic = Critic(encoder.config.w_dim)
-        scales = encoder.basis.norm(dim=1)
-        self.importance = scales / scales.square().mean().sqrt()
-        self.unbasis = torch.linalg.inv(encoder.basis.double()).float()
         self.step = 0
+        self._measure()
+
+    def _measure(self) -> None:
+        scales = self.encoder.basis.norm(dim=1)
+        self.importance = scales / scales.square().mean().sqrt()
+        self.unbasis = torch.linalg.inv(self.encoder.basis.double()).float()
 
     def coordinates(self, ws: Tensor) -> Tensor:
         """Latents [...,D] in standard deviations along the principal axes of W."""
@@ -183,15 +186,17 @@ class EncoderTrainer:
     def run(
         self, pairs: Pairs, photos: Photos | None, steps: int, *, path: Path, save_every: int = 250
     ) -> Iterator[dict[str, Tensor]]:
-        """Yield losses until ``steps`` have been done in all; checkpoints go to ``path``."""
+        """Yield losses until ``steps`` have been done in all; checkpoints go to ``path``, the last when it is left."""
         device = self.encoder.basis.device
-        while self.step < steps:
-            torch.manual_seed(self.config.seed * 1_000_003 + self.step)
-            batch = self.batch(pairs, photos)
-            yield self.train_step(Batch(*(part.to(device) for part in batch)))
-            if self.step % save_every == 0:
-                self.save(path)
-        self.save(path)
+        try:
+            while self.step < steps:
+                torch.manual_seed(self.config.seed * 1_000_003 + self.step)
+                batch = self.batch(pairs, photos)
+                yield self.train_step(Batch(*(part.to(device) for part in batch)))
+                if self.step % save_every == 0:
+                    self.save(path)
+        finally:
+            self.save(path)
 
     def _parts(self) -> dict[str, object]:
         parts = {"encoder": self.encoder, "average": self.average, "optimizer": self.optimizer, "critic": self.critic}
@@ -204,6 +209,7 @@ class EncoderTrainer:
     def load(self, path: Path) -> None:
         """Continue from a checkpoint that `save` wrote."""
         self.step = int(load_state(path, self._parts())["step"])
+        self._measure()
 
 
 def freeze(encoder: TrunkEncoder, blocks: int) -> None:

@@ -13,10 +13,10 @@ from latentedit.directions import (
     Direction,
     import_directions,
 )
-from latentedit.directions.fitting.probe import Probe
-from latentedit.directions.io.importing import calibrate_imported
 from latentedit.errors import DirectionError, FingerprintError
-from latentedit.networks import fingerprint
+from latentedit.latents import seed_z
+from latentedit.models import load_generator
+from latentedit.networks import StyleGenerator, fingerprint
 
 RNG = np.random.default_rng(0)
 
@@ -75,21 +75,6 @@ def test_a_file_of_our_own_is_checked_against_the_generator(tiny, tmp_path: Path
         import_directions(foreign, tiny)
 
 
-def test_an_imported_direction_is_turned_and_measured(generator, perception) -> None:
-    probe = Probe(generator, perception, batch=256)
-    backwards = Direction("age", -perception.age, fingerprint=fingerprint(generator))
-    found = calibrate_imported(probe, backwards, None)
-    torch.testing.assert_close(found.normal, perception.age)
-    assert found.unit == "years"
-    assert found.calibration is not None
-    assert found.calibration.slope == pytest.approx(8, rel=0.05)
-    other = Direction("charm", perception.smile)
-    assert calibrate_imported(probe, other, None) is other
-    assert calibrate_imported(probe, other, "smile").unit == "probability"
-    with pytest.raises(DirectionError, match="Unknown attribute 'halo'"):
-        calibrate_imported(probe, other, "halo")
-
-
 # --- latents and labels -------------------------------------------------------------------------------------------
 
 WS = RNG.standard_normal((5, 6, 12)).astype(np.float32)
@@ -99,3 +84,113 @@ WS = RNG.standard_normal((5, 6, 12)).astype(np.float32)
 
 
 # --- discovery ----------------------------------------------------------------------------------------------------
+
+
+# --- what is no direction of W ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def embedded() -> StyleGenerator:
+    return load_generator("faces64")
+
+
+def latents_of(generator: StyleGenerator, count: int, psi: float = 1.0) -> np.ndarray:
+    return generator.mapping(seed_z(range(900, 900 + count), generator.z_dim), truncation_psi=psi).numpy()
+
+
+@pytest.mark.parametrize("psi", [1.0, 0.5])
+@pytest.mark.parametrize("shape", ["one", "rows", "batch"])
+def test_latents_are_told_by_norm_and_mean(embedded, tmp_path: Path, psi: float, shape: str) -> None:
+    ws = latents_of(embedded, 3, psi)
+    value = {"one": ws[0, 0], "rows": ws[0], "batch": ws}[shape]
+    path = write(tmp_path / "face.npy", value)
+    with pytest.raises(DirectionError, match=r"'face' in .* is no direction but latents: .* long.*--space w"):
+        import_directions(path, embedded)
+    if shape != "batch":  # who knows better may say so
+        assert import_directions(path, embedded, space="w+")["face"].normal.shape[-1] == 512
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("projected_w.npz", {"w": ONE[None]}),
+        ("a.npz", {"latents": ONE}),
+        ("a.npy", {"x.jpg": ONE}),
+        ("anna_latent.npy", ONE),
+    ],
+)
+def test_latents_are_told_by_name(tiny, tmp_path: Path, name: str, value: object) -> None:
+    with pytest.raises(DirectionError, match="is no direction but latents: called"):
+        import_directions(write(tmp_path / name, value), tiny)
+
+
+def test_an_inversion_is_no_direction(tiny, tmp_path: Path) -> None:
+    path = write(tmp_path / "face.safetensors", {"ws": torch.zeros(1, 6, 12)})
+    with pytest.raises(DirectionError, match=r"'ws' in .* is no direction but latents"):
+        import_directions(path, tiny)
+
+
+def test_directions_that_talk_of_latents_are_directions(tiny, tmp_path: Path) -> None:
+    assert list(import_directions(write(tmp_path / "latent_direction_age.npy", 0.1 * ONE), tiny)) == [
+        "latent_direction_age"
+    ]
+
+
+def test_boundaries_of_z_are_refused_by_name_and_carried_over_when_asked(embedded, tmp_path: Path) -> None:
+    z = RNG.standard_normal((1, 512))
+    path = write(tmp_path / "stylegan_ffhq_age_boundary.npy", z / np.linalg.norm(z))
+    with pytest.raises(DirectionError, match=r"boundary of InterFaceGAN in Z.*--space z.*--space w"):
+        import_directions(path, embedded)
+    assert import_directions(path, embedded, space="w")
+    (found,) = import_directions(path, embedded, space="z").values()
+    unit = torch.from_numpy(z / np.linalg.norm(z)).float()
+    samples = seed_z(range(5000, 5300), 512)  # others than it was made from
+    moved = (embedded.mapping(samples + unit) - embedded.mapping(samples - unit))[:, 0].mean(0)
+    assert float(torch.cosine_similarity(moved, found.normal, dim=0)) > 0.95
+    assert 0 < found.settings["agreement"] <= 1
+    named = write(tmp_path / "stylegan_ffhq_age_w_boundary.npy", z / np.linalg.norm(z))
+    assert list(import_directions(named, embedded)) == ["stylegan_ffhq_age_w_boundary"]
+
+
+def test_a_boundary_of_another_z_is_refused(tiny, tmp_path: Path) -> None:
+    with pytest.raises(FingerprintError, match=r"shape \[1, 512\] does not fit this generator's z of 8"):
+        import_directions(write(tmp_path / "age_boundary.npy", np.ones((1, 512))), tiny, space="z")
+
+
+BASIS = np.linalg.qr(RNG.standard_normal((12, 12)))[0]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [BASIS[:9, None], np.repeat(BASIS[:9, None], 6, 1), BASIS[:9], BASIS[:6]],
+    ids=["[9,1,D]", "[9,L,D]", "[9,D]", "[L,D] orthonormal"],
+)
+def test_components_are_chosen_by_number(tiny, tmp_path: Path, value: np.ndarray) -> None:
+    path = write(tmp_path / "pca.npy", value)
+    with pytest.raises(DirectionError, match=rf"holds {len(value)} directions side by side.*--component, from 0 to"):
+        import_directions(path, tiny)
+    with pytest.raises(DirectionError, match=r"none of number 40\."):
+        import_directions(path, tiny, component=40)
+    (found,) = import_directions(path, tiny, component=2).values()
+    assert found.name == "pca_2"
+    np.testing.assert_allclose(found.normal.numpy(), BASIS[2], atol=1e-6)
+    assert found.settings["kind"].startswith("component 2 of")
+
+
+def test_files_of_ganspace_bring_their_spread(tiny, tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "stylegan2-ffhq_style_ipca.npz",
+        {"lat_comp": BASIS[:9, None], "lat_stdev": np.arange(9.0) + 1, "lat_mean": np.ones((1, 12)),
+         "act_comp": BASIS[:9, None], "var_ratio": np.ones(9)},
+    )  # fmt: skip
+    (found,) = import_directions(path, tiny, component=3, name="glow").values()
+    assert found.name == "glow"
+    assert found.metrics["spread"] == 4.0
+    np.testing.assert_allclose(found.normal.numpy(), BASIS[3], atol=1e-6)
+    with pytest.raises(DirectionError, match="holds 9 directions side by side, such as GANSpace's"):
+        import_directions(path, tiny)
+
+
+def test_an_unknown_space_is_refused(tiny, tmp_path: Path) -> None:
+    with pytest.raises(DirectionError, match=r"Space 'y' is unknown\. Choose auto, z, w, w\+"):
+        import_directions(write(tmp_path / "a.npy", ONE), tiny, space="y")  # type: ignore[arg-type]

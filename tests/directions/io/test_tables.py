@@ -50,10 +50,12 @@ def test_labels_line_by_line_or_by_row(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("age\n1\n2\n", "has 2 lines for 5 latents.*column 'row'"),
-        ("row,age\n7,1\n", "names latents that do not exist.*0 to 4"),
-        ("row,age\nx,1\n", "names latents that do not exist"),
+        ("row,age\n7,1\n", r"Line 2 of .*labels\.csv' names the latent 7, which does not exist.*0 to 4"),
+        ("row,age\n0,1\n1.5,1\n", "Line 3 .* names the latent 1.5"),
+        ("row,age\nx,1\n", "Line 2 .* names the latent nan"),
+        ("row,age\n1,1\n2,1\n1,3\n", "Lines 2 and 4 .* both label latent 1"),
         ("name\na\nb\nc\nd\ne\n", "has no column of numbers"),
-        ("", "has no column of numbers|lines for 5"),
+        ("", "is empty"),
     ],
 )
 def test_tables_that_do_not_fit_are_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -66,8 +68,15 @@ def test_tables_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DirectionError, match="cannot be read"):
         read_labels(tmp_path / "none.csv", 5)
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DirectionError, match="cannot be read"):
+    with pytest.raises(DirectionError, match="cannot be read: it is no text in UTF-8"):
         read_labels(tmp_path / "binary.csv", 5)
+
+
+def test_two_columns_of_one_attribute_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "a.npz", {"w": WS})
+    (tmp_path / "a.csv").write_text("gender,male\n" + "1,0\n" * 5)
+    with pytest.raises(DirectionError, match=r"labels 'gender' in two columns"):
+        read_labelled(tmp_path / "a.npz", tmp_path / "a.csv", units={}, fingerprint=None)
 
 
 def test_labelled_latents_know_units_and_aliases(tmp_path: Path) -> None:

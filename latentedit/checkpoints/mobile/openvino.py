@@ -7,6 +7,7 @@ layers, their ``<data>`` attributes, and edges, and every constant must lie insi
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NoReturn
@@ -18,10 +19,18 @@ from latentedit.errors import ModelError
 
 MAX_XML = 16 << 20
 MAX_DEPTH = 16
-MAX_LAYERS = 20_000
-MAX_EDGES = 100_000
+MAX_LAYERS = 10_000
+MAX_EDGES = 40_000
 MAX_RANK = 8
 _TYPES = {"f32": "<f4", "f16": "<f2", "i64": "<i8", "i32": "<i4"}
+_TRANSPARENT = ("Reshape", "Convert", "Unsqueeze", "Squeeze")
+"""Kinds of nodes that hand a constant on."""
+_HEAD = re.compile(rb"\s*(<\?xml[^>]{0,200}\?>)?[^<]*(<!(--|DOCTYPE)[^>]{0,2000}>[^<]*)*<net[\s>]")
+
+
+def is_ir(head: bytes) -> bool:
+    """Whether a file that begins with ``head`` (some kilobytes) is a graph of IR."""
+    return _HEAD.match(head.removeprefix(b"\xef\xbb\xbf")) is not None
 
 
 @dataclass
@@ -34,28 +43,60 @@ class Layer:
     inputs: dict[int, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
 class Graph:
-    """A network of IR: ``layers`` by id in the order of the file, and the bytes of the constants."""
+    """A network of IR: ``layers`` by id in the order of the file, and the bytes of the constants.
 
-    layers: dict[str, Layer]
-    weights: memoryview
-    origin: str
+    Constants may overlap in their file, so what is taken of them in all is limited to a little more than the file.
+    """
 
-    def sources(self, layer: Layer) -> list[Layer]:
-        """The nodes that ``layer`` reads, in the order of its ports."""
-        return [self.layers[key] for _, key in sorted(layer.inputs.items())]
+    def __init__(self, layers: dict[str, Layer], weights: memoryview, origin: str) -> None:
+        self.layers = layers
+        self.weights = weights
+        self.origin = origin
+        self._left = 3 * len(weights) + (1 << 20)
+        self._readers: dict[int, list[Layer]] = {}
+        for layer in layers.values():
+            for key in layer.inputs.values():
+                self._readers.setdefault(id(layers[key]), []).append(layer)
 
     def of_kind(self, kind: str) -> Iterator[Layer]:
         """Nodes of the type ``kind``, in the order of the file."""
         return (layer for layer in self.layers.values() if layer.kind == kind)
 
-    def constant(self, layer: Layer) -> np.ndarray:
+    def sources(self, layer: Layer) -> list[Layer]:
+        """The nodes that ``layer`` reads, in the order of its ports."""
+        return [self.layers[key] for _, key in sorted(layer.inputs.items())]
+
+    def reader(self, layer: Layer, kind: str) -> Layer:
+        """The node of type ``kind`` that reads ``layer``.
+
+        Raises:
+            ModelError: there is none, or several.
+        """
+        readers = [reader for reader in self._readers.get(id(layer), []) if reader.kind == kind]
+        if len(readers) != 1:
+            raise self.damaged(f"{layer.name!r:.60} is read by {len(readers)} nodes of type {kind}")
+        return readers[0]
+
+    def operand(self, layer: Layer) -> Layer | None:
+        """The constant that ``layer`` works with, directly or through nodes that only reshape it; None without one."""
+        for source in self.sources(layer):
+            for _ in range(4):
+                if source.kind not in _TRANSPARENT or not source.inputs:
+                    break
+                source = self.sources(source)[0]
+            if source.kind == "Const":
+                return source
+        return None
+
+    def value(self, layer: Layer | None) -> np.ndarray:
         """The value of a constant; floating-point numbers as float32.
 
         Raises:
-            ModelError: it is of an unknown type, or does not fit into the file of weights.
+            ModelError: no constant, one of an unknown type, or one that does not fit into the file of weights.
         """
+        if layer is None or layer.kind != "Const":
+            raise self.damaged("a constant is missing")
         try:
             dtype = np.dtype(_TYPES[layer.data["element_type"]])
             shape = tuple(int(side) for side in layer.data["shape"].split(",") if side.strip())
@@ -66,6 +107,11 @@ class Graph:
         if len(shape) > MAX_RANK or min(shape, default=1) < 0 or math.prod(shape) * dtype.itemsize != size or not fits:
             raise self.damaged(
                 f"the constant {layer.name!r:.80} does not lie in the {len(self.weights)} bytes of weights"
+            )
+        self._left -= 4 * math.prod(shape)
+        if self._left < 0:
+            raise ModelError(
+                f"The constants of {self.origin} unfold to far more than their file.", "Do not trust this file."
             )
         values = np.frombuffer(self.weights[offset : offset + size], dtype=dtype).reshape(shape)
         return values.astype(np.float32) if dtype.kind == "f" else values
@@ -96,9 +142,9 @@ def read_graph(xml: bytes | memoryview, weights: memoryview, origin: str) -> Gra
     parser.ExternalEntityRefHandler = reader.refuse
     try:
         parser.Parse(bytes(xml), True)
-    except (expat.ExpatError, ValueError) as error:
+    except (expat.ExpatError, ValueError, LookupError) as error:  # the last for encodings that nobody knows
         raise _damaged(origin, f"its XML is broken ({error})") from error
-    reader.check()
+    reader.connect()
     return Graph(reader.layers, weights, origin)
 
 
@@ -148,7 +194,7 @@ class _Reader:
             raise _damaged(self.origin, f"it has more than {MAX_EDGES} edges")
         self.edges.append(edge)
 
-    def check(self) -> None:
+    def connect(self) -> None:
         """Give every layer its inputs."""
         for source, port, target in self.edges:
             if source not in self.layers or target not in self.layers:

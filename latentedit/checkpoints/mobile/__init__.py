@@ -1,0 +1,1 @@
+"""MobileStyleGAN: the exported graphs (OpenVINO IR), and its authors' own checkpoint."""
