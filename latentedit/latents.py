@@ -19,6 +19,8 @@ from latentedit.files import atomic_path
 LAYER_GROUPS = {"coarse": (4, 8), "middle": (16, 32), "fine": (64, 1 << 30)}
 """Lowest and highest resolution of each group (Karras et al. 2019, section 3.1)."""
 
+MOST_SEEDS = 1_000_000
+
 Layers = str | int | Iterable[int] | None
 
 
@@ -46,9 +48,11 @@ def layer_indices(layers: Layers, layer_resolutions: Sequence[int]) -> tuple[int
         return tuple(chosen)
     if isinstance(layers, str):
         try:
-            chosen = _parse_ranges(layers)
+            ranges = _read_ranges(layers)
         except ValueError:
             raise LayerError(f"layers={layers!r} cannot be read.", _layers_help(count)) from None
+        # a range beyond the layers stays short: it may be longer than memory
+        chosen = [i for one in ranges for i in (one if one[-1] < count else one[-1:])]
     else:
         chosen = [layers] if isinstance(layers, int) else [int(i) for i in layers]
     outside = [i for i in chosen if not 0 <= i < count]
@@ -61,9 +65,9 @@ def _layers_help(count: int) -> str:
     return f"Choose 'coarse', 'middle', 'fine', or a range within '0-{count - 1}'."
 
 
-def _parse_ranges(text: str) -> list[int]:
-    """Read ``"0-9,17"`` as integers, in the order written."""
-    values: list[int] = []
+def _read_ranges(text: str) -> list[range]:
+    """The ranges of ``"0-9,17"``, which may be longer than memory."""
+    ranges: list[range] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
         if match is None:
@@ -72,23 +76,26 @@ def _parse_ranges(text: str) -> list[int]:
         last = first if match[2] is None else int(match[2])
         if last < first:
             raise ValueError(part)
-        values.extend(range(first, last + 1))
-    return values
+        ranges.append(range(first, last + 1))
+    return ranges
 
 
 def parse_seeds(text: str) -> list[int]:
     """Read seeds written as ``"0-9,17"``.
 
     Raises:
-        LatentError: text of another form, or a seed beyond 2**32 - 1.
+        LatentError: text of another form, a seed beyond 2**32 - 1, or more than a million of them.
     """
     try:
-        seeds = _parse_ranges(text)
+        ranges = _read_ranges(text)
     except ValueError:
         raise LatentError(f"Seeds {text!r} cannot be read.", "Write them as '0-9,17'.") from None
-    if max(seeds) >= 2**32:
-        raise LatentError(f"Seed {max(seeds)} is too large.", "Seeds run from 0 to 4294967295.")
-    return seeds
+    largest, count = max(one[-1] for one in ranges), sum(one[-1] - one[0] + 1 for one in ranges)
+    if largest >= 2**32:
+        raise LatentError(f"Seed {largest} is too large.", "Seeds run from 0 to 4294967295.")
+    if count > MOST_SEEDS:
+        raise LatentError(f"Seeds {text!r} are {count}; at most {MOST_SEEDS} at once.", "Write a shorter range.")
+    return [seed for one in ranges for seed in one]
 
 
 def seed_z(seeds: int | Iterable[int], z_dim: int) -> Tensor:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from latentedit.inversion import Progress
     from latentedit.models import Model
 
-LATENT_SUFFIXES = (".safetensors", ".npz", ".npy", ".pt")
+LATENT_FILES = (".npz", ".npy", ".pt")
+"""What may hold several latents."""
+LATENT_SUFFIXES = (".safetensors", *LATENT_FILES)
 
 FACE_FILE = InputFile()
 

@@ -24,12 +24,16 @@ def load_perception(model: str | None, device: str) -> FacePerception:
     return load_model(model, device=device).require("perception")
 
 
-def find_faces(network: FacePerception, photo: Path, face: int | str) -> list[AlignedFace]:
+def find_faces(
+    network: FacePerception, photo: Path, face: int | str, max_pixels: int | None = None
+) -> list[AlignedFace]:
     """The faces of ``photo`` ("all", or one by number), cut so that ``network`` sees all that it reads."""
     from latentedit.faces import CropTemplate, align_photo
+    from latentedit.images import MAX_PIXELS, load_image
 
     template = CropTemplate(*network.template)
-    found = align_photo(photo, template, _SIZE, face=face)  # pyright: ignore[reportArgumentType]
+    picture = load_image(photo, max_pixels=max_pixels or MAX_PIXELS)
+    found = align_photo(picture, template, _SIZE, face=face, name=str(photo))  # pyright: ignore[reportArgumentType]
     return found if isinstance(found, list) else [found]
 
 

@@ -10,7 +10,15 @@ from typing import Any
 import click
 
 from latentedit.attributes import find
-from latentedit.cli._common import PHOTO, Command, device_option, face_option, model_option
+from latentedit.cli._common import (
+    PHOTO,
+    Command,
+    device_option,
+    face_option,
+    max_pixels_option,
+    model_option,
+    progress,
+)
 
 _FIXED = "*"
 """Marks what is seen but cannot be edited."""
@@ -23,7 +31,10 @@ _ALWAYS = ("smile", "makeup", "lipstick", "eyeglasses", "gender", "hat", "mask")
 @click.option("--json", "as_json", is_flag=True, help="Print everything that is seen as JSON.")
 @model_option
 @device_option
-def command(photos: tuple[Path, ...], face: int | str, as_json: bool, model: str | None, device: str) -> None:
+@max_pixels_option
+def command(
+    photos: tuple[Path, ...], face: int | str, as_json: bool, model: str | None, device: str, max_pixels: int
+) -> None:
     """Say what the perception network sees in PHOTO...: age, attributes, head pose.
 
     Ages are in years, angles in degrees relative to the upright face, attributes are probabilities. The judgements are
@@ -37,14 +48,16 @@ def command(photos: tuple[Path, ...], face: int | str, as_json: bool, model: str
     network = owner.require("perception")
     known = list_directions(owner)
     findings: list[dict[str, Any]] = []
-    for photo in photos:
-        faces = find_faces(network, photo, face)
-        seen = perceive(network, faces)
-        for index, aligned in enumerate(faces):
-            number = index + 1 if face == "all" else int(face)
-            corners = [[round(value, 1) for value in corner] for corner in aligned.quad.tolist()]
-            scores = {name: round(float(value[index]), 3) for name, value in seen.scores().items()}
-            findings.append({"photo": str(photo), "face": number, "quad": corners, "scores": scores})
+    with progress("Looking", total=len(photos)) as bar:
+        for photo in photos:
+            faces = find_faces(network, photo, face, max_pixels)
+            seen = perceive(network, faces)
+            for index, aligned in enumerate(faces):
+                number = index + 1 if face == "all" else int(face)
+                corners = [[round(value, 1) for value in corner] for corner in aligned.quad.tolist()]
+                scores = {name: round(float(value[index]), 3) for name, value in seen.scores().items()}
+                findings.append({"photo": str(photo), "face": number, "quad": corners, "scores": scores})
+            bar.advance()
     if as_json:
         editable = [name for name in network.units if find(name, known) is not None]
         click.echo(json.dumps({"units": network.units, "editable": editable, "faces": findings}, indent=2))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentedit.cli._common import Command, Seeds, device_option, model_option, outdir_option, progress
+from latentedit.cli._common import Command, device_option, model_option, outdir_option, progress
 from latentedit.cli._faces import FACE_FILE, open_model
-from latentedit.errors import LatentError
+from latentedit.cli._outputs import usage
+from latentedit.cli._types import Finite, Seeds
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -41,7 +43,8 @@ class Grid(click.ParamType):
 
 @click.command(cls=Command)
 @click.option("--seeds", type=Seeds(), metavar="SEEDS", help="Which faces to make: 0-9,17.  [default: 0-9]")
-@click.option("--trunc", type=float, default=1.0, show_default=True, help="Truncation psi: lower is more average.")
+@click.option("--trunc", type=Finite(-2, 2), default=1.0, show_default=True, metavar="NUMBER",
+              help="Truncation psi: lower is more average.")  # fmt: skip
 @click.option("--trunc-cutoff", type=click.IntRange(min=0), help="Truncate only this many layers.")
 @click.option("--class", "label", type=click.IntRange(min=0), help="Class of a conditional generator.")
 @click.option("--noise-mode", type=click.Choice(["const", "random", "none"]), default="const", show_default=True,
@@ -70,61 +73,49 @@ def command(
 
     The same seed gives the same face here as in stylegan2-ada with the same generator.
     """
-    import torch
-
     from latentedit.images import save_image
     from latentedit.latents import save_ws
 
     if seeds is not None and projected_w is not None:
         raise click.UsageError("Give --seeds or --projected-w, not both.")
     loaded = open_model(model, device)
+    numbers: list[int] = list(range(10)) if seeds is None else seeds
     if projected_w is not None:
         ws = _projected(projected_w, loaded)
-        names = [f"proj{i:02d}" for i in range(len(ws))]
+        numbers = list(range(len(ws)))
+        find = ws.__getitem__
+        names = [f"proj{i:02d}" for i in numbers]
     else:
-        seeds = list(range(10)) if seeds is None else seeds
-        names = [f"seed{seed:04d}" for seed in seeds]
-        ws = _mapped(loaded, seeds, trunc, trunc_cutoff, label)
+        find = _mapping(loaded, trunc, trunc_cutoff, label)
+        names = [f"seed{seed:04d}" for seed in numbers]
     across, down = _shape(grid, len(names)) if grid is not None else (0, 0)
-    images = []
+    kept: list[Any] = []  # for the grid
     with progress("Rendering", total=len(names)) as bar:
-        for rows in torch.arange(len(names)).split(_BATCH):
-            numbers = rows.tolist() if seeds is None else [seeds[row] for row in rows.tolist()]
-            part = _render(loaded, ws[rows.to(ws.device)], noise_mode, numbers)
-            for row, image in zip(rows.tolist(), part, strict=True):
-                save_image(image, outdir / f"{names[row]}.png")
+        for first in range(0, len(names), _BATCH):
+            rows = slice(first, first + _BATCH)
+            part = find(rows if projected_w is not None else numbers[rows])
+            images = _render(loaded, part, noise_mode, numbers[rows])
+            for name, image, latent in zip(names[rows], images, part.split(1), strict=True):
+                save_image(image, outdir / f"{name}.png")
                 if save_w:
-                    save_ws(outdir / f"{names[row]}.npz", ws[row : row + 1])
-                click.echo(str(outdir / f"{names[row]}.png"))
-            images += part
-            bar.advance(len(part))
+                    save_ws(outdir / f"{name}.npz", latent)
+                click.echo(str(outdir / f"{name}.png"))
+            kept += images[: max(0, across * down - len(kept))]
+            bar.advance(len(images))
     if grid is not None:
         from latentedit.media import contact_sheet
 
-        save_image(contact_sheet(images[: across * down], width=across, gap=2), outdir / "grid.png")
+        save_image(contact_sheet(kept, width=across, gap=2), outdir / "grid.png")
         click.echo(str(outdir / "grid.png"))
 
 
-def _mapped(model: Model, seeds: list[int], trunc: float, cutoff: int | None, label: int | None) -> Tensor:
-    import torch
+def _mapping(model: Any, trunc: float, cutoff: int | None, label: int | None) -> Callable[[list[int]], Any]:
+    """Latents of seeds; a class that is not there is found out before anything is rendered."""
+    from latentedit.editing.interpolation import from_seeds
 
-    from latentedit.latents import seed_z
-
-    generator = model.generator
-    if generator.c_dim and label is None:
-        raise LatentError(
-            f"The generator of {model.name!r} is conditional.", f"Choose --class 0 to {generator.c_dim - 1}."
-        )
-    if label is not None and label >= generator.c_dim:
-        classes = f"classes 0 to {generator.c_dim - 1}" if generator.c_dim else "no classes"
-        raise LatentError(f"There is no class {label}: the generator of {model.name!r} has {classes}.", None)
-    z = seed_z(seeds, generator.z_dim).to(model.device)
-    c = None
-    if label is not None:
-        c = torch.zeros(len(seeds), generator.c_dim, device=model.device)
-        c[:, label] = 1
-    with torch.no_grad():
-        return generator.mapping(z, c, truncation_psi=trunc, truncation_cutoff=cutoff)
+    with usage():
+        from_seeds(model, [0], trunc, cutoff=cutoff, label=label)
+    return lambda seeds: from_seeds(model, seeds, trunc, cutoff=cutoff, label=label)
 
 
 def _projected(path: Path, model: Model) -> Tensor:

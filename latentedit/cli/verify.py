@@ -7,20 +7,24 @@ from pathlib import Path
 
 import click
 
-from latentedit.cli._common import PHOTO, Command, device_option, model_option
+from latentedit.cli._common import PHOTO, Command, device_option, max_pixels_option, model_option
+from latentedit.cli._types import Finite
 
 
 @click.command(cls=Command)
 @click.argument("first", type=PHOTO, metavar="A")
 @click.argument("second", type=PHOTO, metavar="B")
 @click.option(
-    "--rate", type=click.FloatRange(0.001, 0.1), default=0.01, show_default=True,
+    "--rate", type=Finite(0.001, 0.1), metavar="NUMBER", default=0.01, show_default=True,
     help="Accepted share of different persons that pass for the same (false-accept rate).",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @model_option
 @device_option
-def command(first: Path, second: Path, rate: float, as_json: bool, model: str | None, device: str) -> None:
+@max_pixels_option
+def command(
+    first: Path, second: Path, rate: float, as_json: bool, model: str | None, device: str, max_pixels: int
+) -> None:
     """Say whether the largest faces of A and B are the same person's.
 
     The distance is scaled so that 0.6 separates same from different persons best. The verdict is stricter: it says
@@ -30,7 +34,7 @@ def command(first: Path, second: Path, rate: float, as_json: bool, model: str | 
     from latentedit.cli._perceive import find_faces, load_perception, perceive
 
     network = load_perception(model, device)
-    faces = [find_faces(network, photo, 1)[0] for photo in (first, second)]
+    faces = [find_faces(network, photo, 1, max_pixels)[0] for photo in (first, second)]
     a, b = (perceive(network, [face]) for face in faces)
     distance = float(network.identity_distance(a, b)[0])
     limit = network.accept_distance(rate)

@@ -6,7 +6,7 @@ Legend: ``F`` frames, ``K`` key faces, ``L`` style layers.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +41,7 @@ def interpolate(
     curve: Curve | None = None,
     easing: str | Easing | None = None,
     truncation_psi: float = 0.7,
+    label: int | None = None,
     generator: StyleGenerator | None = None,
     model: ModelLike | None = None,
 ) -> Interpolation:
@@ -56,6 +57,7 @@ def interpolate(
             between two key faces. None is "smooth" on straight stretches and "linear" on cubic ones, which need no
             slowing down.
         truncation_psi: of faces made from seeds or ``z``.
+        label: their class, where the generator is conditional.
         generator, model: as for `edit`.
 
     Raises:
@@ -70,9 +72,9 @@ def interpolate(
         owner = model_of(generator=generator, model=model)
         keys_z = _read_z(items, owner)
         at = _positions(len(keys_z), frames, loop, easing)
-        ws = _mapped(owner, along(keys_z, at, curve=curve, loop=loop), truncation_psi)
+        ws = map_latents(owner, along(keys_z, at, curve=curve, loop=loop), truncation_psi, label=label)
         return Interpolation(Subject(owner, Code(ws)), np.arange(float(len(at))), "linear", False, loop)
-    keys = _read_keys(items, generator, model, truncation_psi)
+    keys = _read_keys(items, generator, model, truncation_psi, label)
     return Interpolation(keys, _positions(len(keys), frames, loop, easing), curve, loop, loop)
 
 
@@ -105,7 +107,7 @@ class Interpolation:
     def subject(self, first: int, last: int) -> Subject:
         """The frames from ``first`` up to ``last`` (exclusive) as latents with their noise and weight changes."""
         keys, generator = self.keys.code, self.keys.model.generator
-        ws = self.ws[first:last]
+        ws = along(self.keys.ws, self.at[first:last], curve=self.curve, loop=self.closed)
         if not keys.noise and not keys.deltas:
             return Subject(self.keys.model, Code(ws))
         before = np.floor(self.at[first:last] + 1e-9).astype(int)
@@ -114,41 +116,74 @@ class Interpolation:
             keys.take([int(b) % len(keys)]).blend(keys.take([int(b + 1) % len(keys)]), float(share), generator)
             for b, share in zip(before, shares, strict=True)
         ]
-        anchor = along(keys.anchored, self.at, curve=self.curve, loop=self.closed)[first:last] if keys.deltas else None
+        at = self.at[first:last]
+        anchor = along(keys.anchored, at, curve=self.curve, loop=self.closed) if keys.deltas else None
         return Subject(self.keys.model, replace(Code.cat(frames, generator), ws=ws, anchor=anchor))
 
     def render(self, advance: Advance | None = None, *, batch: int = 16) -> list[Image.Image]:
         """Render all frames; ``advance`` is called with the number of frames after each batch."""
-        images = []
-        for first in range(0, len(self), batch):
-            images += to_pil(self.subject(first, min(first + batch, len(self))).render(advance))
-        return images
+        return list(self.stream(advance, batch=batch))
 
-    def save(self, path: str | os.PathLike[str], *, fps: float = 30.0, size: int | None = None) -> Path:
+    def stream(self, advance: Advance | None = None, *, batch: int = 16) -> Iterator[Image.Image]:
+        """The frames one after the other, rendered in batches; none is kept."""
+        for first in range(0, len(self), batch):
+            yield from to_pil(self.subject(first, min(first + batch, len(self))).render(advance))
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        fps: float = 30.0,
+        size: int | None = None,
+        advance: Advance | None = None,
+    ) -> Path:
         """Write the film: ``.gif``, ``.webp``, ``.mp4``, ``.png`` (numbered frames), or a folder.
 
-        ``size`` is the width in pixels to scale to.
+        ``size`` is the width in pixels to scale to. ``advance`` is called with the number of frames after each batch.
+        Frames are rendered as they are written, so that a film may be of any length.
 
         Raises:
             OutputError: another suffix, or a place that cannot be written to.
         """
-        return save_animation(self.frames, path, fps, loop=self.loop, size=size)
+        frames = self.__dict__.get("frames") or self.stream(advance)
+        return save_animation(frames, path, fps, loop=self.loop, size=size)
 
 
-def from_seeds(model: Model, seeds: Sequence[int], truncation_psi: float = 0.7) -> Tensor:
+def from_seeds(
+    model: Model,
+    seeds: Sequence[int],
+    truncation_psi: float = 0.7,
+    *,
+    cutoff: int | None = None,
+    label: int | None = None,
+) -> Tensor:
     """Latents [N,L,w_dim] of faces made from seeds, on the model's device."""
-    return _mapped(model, seed_z(list(seeds), model.generator.z_dim), truncation_psi)
+    return map_latents(model, seed_z(list(seeds), model.generator.z_dim), truncation_psi, cutoff=cutoff, label=label)
 
 
-def _mapped(model: Model, z: Tensor, truncation_psi: float) -> Tensor:
-    generator = model.generator
-    if generator.c_dim:
+def map_latents(
+    model: Model, z: Tensor, truncation_psi: float, *, cutoff: int | None = None, label: int | None = None
+) -> Tensor:
+    """Latents [N,L,w_dim] of ``z`` [N,z_dim], of the class ``label`` where the generator is conditional.
+
+    Raises:
+        LatentError: a class that the generator has not, or none where it needs one.
+    """
+    generator, c = model.generator, None
+    if generator.c_dim and label is None:
         raise LatentError(
-            f"The generator of {model.name!r} is conditional (c_dim {generator.c_dim}).",
-            "Map z with a label yourself, and give the latents.",
+            f"The generator of {model.name!r} is conditional.",
+            f"Choose label=0 to {generator.c_dim - 1}.",
+            typed=f"Choose --class 0 to {generator.c_dim - 1}.",
         )
+    if label is not None:
+        if not 0 <= label < generator.c_dim:
+            classes = f"classes 0 to {generator.c_dim - 1}" if generator.c_dim else "no classes"
+            raise LatentError(f"There is no class {label}: the generator of {model.name!r} has {classes}.")
+        c = torch.zeros(len(z), generator.c_dim, device=model.device)
+        c[:, label] = 1
     with torch.no_grad():
-        return generator.mapping(z.to(model.device), truncation_psi=truncation_psi)
+        return generator.mapping(z.to(model.device), c, truncation_psi=truncation_psi, truncation_cutoff=cutoff)
 
 
 def _positions(keys: int, frames: int, loop: bool, easing: str | Easing) -> np.ndarray:
@@ -178,12 +213,15 @@ def _z_of(item: Face | int, model: Model) -> Tensor:
 
 
 def _read_keys(
-    items: Keys, generator: StyleGenerator | None, model: ModelLike | None, truncation_psi: float
+    items: Keys, generator: StyleGenerator | None, model: ModelLike | None, psi: float, label: int | None
 ) -> Subject:
     if not isinstance(items, (list, tuple)):
         return subject_of(cast("Face", items), generator=generator, model=model)
     faces = [item for item in items if not isinstance(item, (int, np.integer))]
     owner = subject_of(faces, generator=generator, model=model).model if faces else None
     owner = owner or model_of(generator=generator, model=model)
-    made = [from_seeds(owner, [int(i)], truncation_psi) if isinstance(i, (int, np.integer)) else i for i in items]
+    made = [
+        from_seeds(owner, [int(item)], psi, label=label) if isinstance(item, (int, np.integer)) else item
+        for item in items
+    ]
     return subject_of(made, model=owner)

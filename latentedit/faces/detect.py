@@ -57,7 +57,7 @@ def detect(
     "hog" is fast and sees frontal faces, from eight sides where it sees none upright; "cnn" also sees masked and turned
     away ones and takes seconds on a CPU. "auto" asks the first, and the second when the first sees nothing. Each
     searches the photo scaled by ``scales`` in turn until it sees a face; by default they follow from the size of the
-    photo, and bound the effort: about half a second of HOG, and 6 seconds of CNN. With ``scales`` given, HOG looks at
+    photo, and bound the effort: about 3 seconds of HOG, and 6 of CNN. With ``scales`` given, HOG looks at
     upright faces only.
 
     Raises:
@@ -142,7 +142,7 @@ def _hog_scales(photo: Image.Image) -> list[float]:
     if longest < SMALL_PHOTO:
         return [2.0, 1.0]
     if longest <= LARGE_PHOTO:
-        return [1.0, min(2.0, LARGE_PHOTO / longest)] if longest < LARGE_PHOTO / 1.3 else [1.0]
+        return [1.0, 2.0]
     return [LARGE_PHOTO / longest, 1.0] if longest < 2.5 * LARGE_PHOTO else [LARGE_PHOTO / longest]
 
 

@@ -10,6 +10,7 @@ from latentedit.faces.turned import scaled
 
 _NEEDED = 80  # pixels that dlib's detectors want of a face
 _SIDE = 1000
+_LARGEST = 5000
 _FLAT = 4.0  # levels by which the brightness of a picture with a motif varies at least
 _SOFT = 0.03  # share of the contrast that lies between neighbouring pixels of a picture in focus
 
@@ -28,7 +29,7 @@ def why_none(photo: Image.Image) -> str:
     candidate = _almost(photo)
     if candidate is not None:
         x, y, size = candidate
-        small_or_not = "small" if size < _NEEDED else "turned away, covered or blurred"
+        small_or_not = "small" if size < _NEEDED / 2 else "turned away, covered or blurred"
         return f"what looks most like one, {size} pixels wide at ({x}, {y}), is too {small_or_not}"
     if _softness(small, grey) < _SOFT:
         return "it is blurred"
@@ -38,7 +39,7 @@ def why_none(photo: Image.Image) -> str:
 def _almost(photo: Image.Image) -> tuple[int, int, int] | None:
     """Middle and width of the most face-like pattern that was not sure enough to count."""
     best, best_score = None, -0.5
-    for scale in (min(1.0, _SIDE / max(photo.size)), min(2.0, 2 * _SIDE / max(photo.size))):
+    for scale in (min(1.0, _SIDE / max(photo.size)), min(3.0, _LARGEST / max(photo.size))):
         for rectangle, score in run_hog(np.asarray(scaled(photo, scale)), best_score):
             x, y = rectangle.left() + rectangle.right(), rectangle.top() + rectangle.bottom()
             if score > best_score:

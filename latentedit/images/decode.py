@@ -103,7 +103,7 @@ def _opened(file: Any, name: str, max_pixels: int) -> Iterator[Image.Image]:
 def _check_size(image: Image.Image, name: str, limit: int) -> None:
     if image.width * image.height > limit:
         raise ImageError(
-            f"{name} has {image.width} x {image.height} pixels, and the limit is {limit / 1e6:.0f} million.",
+            f"{name} has {image.width} x {image.height} pixels, and the limit is {limit / 1e6:g} million.",
             "Scale the photo down first, or raise max_pixels.",
             typed="Scale the photo down first, or raise --max-pixels.",
         )

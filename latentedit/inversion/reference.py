@@ -72,14 +72,14 @@ class PhotoReference:
                 raise OSError("it is a pipe or a device")
             data = Path(path).read_bytes()
         except (OSError, ValueError) as error:
-            raise self._gone("cannot be read") from error
+            raise self._gone("of this inversion cannot be read") from error
         if self.sha256 and hashlib.sha256(data).hexdigest() != self.sha256:
             raise self._gone("has changed since it was inverted")
         return data
 
     def _gone(self, how: str) -> ImageError:
         return ImageError(
-            f"The photo {self.path!r} of this inversion {how}.",
+            f"The photo {self.path!r} {how}.",
             "Give the photo with photo=, or keep it inside with save(..., embed_photo=True).",
             typed="Give the photo with --photo, or keep it inside with `latentedit invert --embed-photo`.",
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 
 import numpy as np
 import torch
@@ -87,6 +88,8 @@ class MappingNetwork(nn.Module):
 
     def truncate(self, ws: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
         """Pull the first ``cutoff`` layers of ``ws`` [N, num_ws, w_dim] towards ``w_avg`` by ``psi``."""
+        if not math.isfinite(psi):
+            raise LatentError(f"truncation_psi={psi} is no finite number.", "Choose 0 (the average) to 1.")
         if not hasattr(self, "w_avg"):
             raise LatentError(f"truncation_psi={psi} needs w_avg, which this network has not.", "Use truncation_psi=1.")
         head = self.w_avg.lerp(ws[:, :cutoff], psi)

@@ -84,15 +84,15 @@ def test_latents_without_a_photo_give_pictures(call: Callable, tmp_path: Path) -
     ("arguments", "status", "text"),
     [
         (["--smiel", "0.9"], 2, "Unknown attribute 'smiel'. Did you mean 'smile'? Known for 'tiny': age, smile."),
-        (["--smile", "1.7"], 2, "smile=1.7 is no score: smile is a probability between 0 and 1. Give the score to "
-         "reach, for example --smile 0.8."),
+        (["--smile", "1.7"], 2, "smile=1.7 is no score: smile is a probability between 0 and 1."),
+        (["--smile", "-2"], 2, "Give the score to reach, for example --smile 0.8."),
         (["--age", "nan"], 2, "age=nan is no finite number."),
         (["--distance", "smile=1e30"], 2, "1e+30 along 'smile' lies beyond every face. Stay within +-100."),
         (["--distance", "smile=inf"], 2, "smile=inf is no finite number."),
         (["--age", "5", "--layers", "0-99"], 2, "layers='0-99' lies outside this generator's 6 layers."),
         (["--age", "5", "-o", "out.doc"], 2, "'out.doc' does not say what kind of picture to write."),
         (["--age", "5", "-o", "out.jpg", "--quality", "lossless"], 2, "A .jpg file cannot be lossless."),
-        (["--age", "5", "-o", "out.png", "--metrics", "out.png"], 2, "--metrics out.png is -o too"),
+        (["--age", "5", "-o", "out.png", "--metrics", "out.png"], 2, "--metrics out.png is -o too; give it"),
         (["--age", "5", "-o", "/proc/nowhere/out.png"], 1, "Error: Cannot write"),
         (["--age", "5", "-o", "/dev/null"], 1, "Error: Cannot write '/dev/null': it is a pipe or a device."),
     ],

@@ -62,11 +62,11 @@ def test_classes_of_conditional_generators(tmp_path: Path) -> None:
         result = CliRunner().invoke(
             main, ["generate", "--seeds", "1", "--model", str(tmp_path / "model"), "-o", str(tmp_path), *arguments]
         )
-        return result.exit_code, result.stderr
+        return result.exit_code, result.stderr.splitlines()[-1] if result.stderr else ""
 
     assert run("--class", "2") == (0, "")
-    assert run() == (1, "Error: The generator of 'cond' is conditional. Choose --class 0 to 2.\n")
-    assert run("--class", "3") == (1, "Error: There is no class 3: the generator of 'cond' has classes 0 to 2.\n")
+    assert run() == (2, "Error: The generator of 'cond' is conditional. Choose --class 0 to 2.")
+    assert run("--class", "3") == (2, "Error: There is no class 3: the generator of 'cond' has classes 0 to 2.")
 
 
 @pytest.mark.parametrize(
@@ -75,9 +75,19 @@ def test_classes_of_conditional_generators(tmp_path: Path) -> None:
         (["--grid", "5y"], "'5y' is no grid"),
         (["--seeds", "a"], "Seeds 'a' cannot be read"),
         (["--seeds", "1", "--projected-w", __file__], "not both"),
+        (["--trunc", "nan"], "'nan' is no finite number"),
+        (["--trunc", "1e9"], "1000000000.0 is not in the range -2<=x<=2"),
+        (["--seeds", "0-999999999999"], "Seed 999999999999 is too large."),
+        (["--seeds", "0-4294967295"], "are 4294967296; at most 1000000 at once."),
     ],
 )
 def test_bad_usage(call: Callable, tmp_path: Path, arguments: list[str], text: str) -> None:
     result = call("generate", *arguments, "-o", tmp_path)
     assert result.exit_code == 2
     assert text in result.stderr
+
+
+def test_a_seed_that_is_written_twice_is_made_once(call: Callable, tmp_path: Path) -> None:
+    result = call("generate", "--seeds", "3,1-4,3", "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert [Path(line).stem for line in result.stdout.splitlines()] == ["seed0003", "seed0001", "seed0002", "seed0004"]
