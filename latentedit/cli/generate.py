@@ -83,7 +83,7 @@ def command(
     if projected_w is not None:
         ws = _projected(projected_w, loaded)
         numbers = list(range(len(ws)))
-        find = ws.__getitem__
+        find = ws.__getitem__  # the numbers are rows
         names = [f"proj{i:02d}" for i in numbers]
     else:
         find = _mapping(loaded, trunc, trunc_cutoff, label)
@@ -93,7 +93,7 @@ def command(
     with progress("Rendering", total=len(names)) as bar:
         for first in range(0, len(names), _BATCH):
             rows = slice(first, first + _BATCH)
-            part = find(rows if projected_w is not None else numbers[rows])
+            part = find(numbers[rows])
             images = _render(loaded, part, noise_mode, numbers[rows])
             for name, image, latent in zip(names[rows], images, part.split(1), strict=True):
                 save_image(image, outdir / f"{name}.png")
