@@ -89,7 +89,7 @@ def test_a_photo_is_referred_to_by_path_and_hash(model, photo, inversion, tmp_pa
     assert loaded.photo.data is None
     assert loaded.paste_back().tobytes() == inversion.paste_back().tobytes()
     Image.new("RGB", (80, 80)).save(path)
-    with pytest.raises(ImageError, match=r"photo.png' of this inversion has changed .*Give the photo"):
+    with pytest.raises(ImageError, match=r"photo.png' .*has changed .*Give the photo"):
         loaded.paste_back()
     path.unlink()
     with pytest.raises(ImageError, match=r"photo.png' of this inversion cannot be read"):

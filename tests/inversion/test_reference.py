@@ -45,7 +45,7 @@ def test_a_file_that_changed_or_went_is_named_with_the_way_out(picture, tmp_path
     reference = PhotoReference.of_file(tmp_path / "a.png")
     picture.transpose(Image.Transpose.ROTATE_180).save(tmp_path / "a.png")
     for use in (reference.open, reference.embedded):
-        with pytest.raises(ImageError, match=r"a.png' of this inversion has changed .*Give the photo"):
+        with pytest.raises(ImageError, match=r"a.png' .*has changed .*Give the photo"):
             use()
     (tmp_path / "a.png").unlink()
     with pytest.raises(ImageError, match=r"a.png' of this inversion cannot be read"):
