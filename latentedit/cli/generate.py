@@ -109,7 +109,7 @@ def command(
         click.echo(str(outdir / "grid.png"))
 
 
-def _mapping(model: Any, trunc: float, cutoff: int | None, label: int | None) -> Callable[[list[int]], Any]:
+def _mapping(model: Model, trunc: float, cutoff: int | None, label: int | None) -> Callable[[list[int]], Any]:
     """Latents of seeds; a class that is not there is found out before anything is rendered."""
     from latentedit.editing.interpolation import from_seeds
 
