@@ -102,28 +102,30 @@ def _kernels() -> Iterator[Check]:
 
 
 def _packaged_model() -> Iterator[Check]:
-    """The model whose generator comes with another package, and whether it is the default."""
+    """The model whose generator comes with another package."""
     from latentedit.models.folder import verify_folder
-    from latentedit.models.locations import PACKAGED, bundled_folder, default_model, is_complete, packaged_weights
+    from latentedit.models.locations import PACKAGED, bundled_folder, is_complete, packaged_weights
 
     place = packaged_weights()
     if place is None:
         remedy = f"Run: latentedit model download {PACKAGED} (38 MB, research and non-commercial use)"
-        yield Check("Model", PACKAGED, "note", "its weights are not here; smaller faces of faces64 serve", remedy)
+        yield Check("Model", PACKAGED, "note", "its weights are not here; the smaller faces of faces64 serve", remedy)
         return
     try:
         verify_folder(bundled_folder(PACKAGED))
     except LatentEditError as error:
         yield Check("Model", PACKAGED, "missing", error.problem, "Reinstall latentedit: these parts belong to it.")
         return
-    lacks = "" if is_complete() else "; without an encoder or directions of its own yet"
+    lacks = "" if is_complete() else "; no encoder or directions of its own yet"
     yield Check("Model", PACKAGED, "ok", f"1024 px, weights in {place}{lacks}")
-    yield Check("Model", "default", "ok", default_model())
 
 
 def _model() -> Iterator[Check]:
+    from latentedit.models.locations import default_model
+
     yield from _packaged_model()
     yield from _embedded_model()
+    yield Check("Model", "default", "ok", default_model())
 
 
 def _embedded_model() -> Iterator[Check]:

@@ -62,6 +62,21 @@ def test_missing_dlib_and_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "pip install face_recognition_models" in checks["Faces", "landmarks"]["remedy"]
 
 
+def test_weights_of_another_package_are_told_and_how_to_get_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("latentedit.models.locations.package_folder", lambda: None)
+    status, checks = doctor()
+    assert status == 0
+    assert checks["Model", "ffhq"]["status"] == "note"
+    assert checks["Model", "ffhq"]["remedy"].startswith("Run: latentedit model download ffhq (38 MB")
+    assert checks["Model", "default"]["found"] == "faces64"
+    monkeypatch.setattr("latentedit.models.locations.package_folder", lambda: tmp_path)
+    _, checks = doctor()
+    assert checks["Model", "ffhq"]["status"] == "ok"
+    assert str(tmp_path) in checks["Model", "ffhq"]["found"]
+
+
 def test_absent_and_damaged_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("latentedit.models.locations.embedded_folder", lambda: tmp_path)
     status, checks = doctor()

@@ -100,7 +100,9 @@ def test_commands_from_adding_to_removing(checkpoint: Path, tmp_path: Path) -> N
     (tmp_path / "CARD.md").write_text("# A card\n")
     output = run("model", "add", checkpoint, "--name", "mine", "--template", "0.9,0.05", "--card", tmp_path / "CARD.md")
     assert "use it with --model mine" in output
-    assert "mine  16 px  generator" in run("model", "list")
+    listed = run("model", "list")
+    assert "mine  16 px  generator" in listed
+    assert listed.startswith("ffhq  1024 px  generator")
     shown = run("model", "show", "mine")
     assert "Generator, 16 px" in shown
     assert "scale 0.9, shift 0.05" in shown
