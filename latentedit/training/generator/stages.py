@@ -39,7 +39,7 @@ from latentedit.training.state import load_state, save_state
 JUDGES = ("patches", "features")
 """Discriminators beside StyleGAN's own."""
 
-Progress = tuple[int, dict[str, float]]
+StageProgress = tuple[int, dict[str, float]]
 """Images (or steps) done so far, and the losses of the latest update."""
 
 
@@ -76,7 +76,7 @@ class Networks:
         return {name: value for name, value in vars(self).items() if isinstance(value, torch.nn.Module)}
 
 
-def autoencode(run: RunConfig, faces: FaceCrops, images: int, config: AutoencoderConfig) -> Iterator[Progress]:
+def autoencode(run: RunConfig, faces: FaceCrops, images: int, config: AutoencoderConfig) -> Iterator[StageProgress]:
     """Train encoder and synthesis network as an autoencoder until ``images`` photos have been seen."""
     stage = Autoencoder(run.generator, run.encoder, replace(config, masked_share=run.masked_share))
     path = run.path("autoencoder")
@@ -111,7 +111,7 @@ def encode_all(encoder: Encoder, faces: FaceCrops, batch_size: int = 64, *, mask
     return torch.cat(rows)
 
 
-def remap(target: RunConfig, networks: Networks, faces: FaceCrops, config: LatentFitConfig) -> Iterator[Progress]:
+def remap(target: RunConfig, networks: Networks, faces: FaceCrops, config: LatentFitConfig) -> Iterator[StageProgress]:
     """Recentre the latents of joint training, fit the mapping anew to them, and write the start of the run ``target``.
 
     While the encoder learns, its latents leave the places that the mapping was fitted to, and samples come from beside
@@ -127,7 +127,9 @@ def remap(target: RunConfig, networks: Networks, faces: FaceCrops, config: Laten
     save_start(target, networks)
 
 
-def fit_mapping(run: RunConfig, networks: Networks, latents: Tensor, config: LatentFitConfig) -> Iterator[Progress]:
+def fit_mapping(
+    run: RunConfig, networks: Networks, latents: Tensor, config: LatentFitConfig
+) -> Iterator[StageProgress]:
     """Fit the mapping network to ``latents`` [n, w_dim] and write the second stage's file."""
     fit = LatentFit(networks.generator.mapping.requires_grad_(True), latents, config)
     fit.start_gaussian()
@@ -197,7 +199,7 @@ def _judges(
     return judges
 
 
-def adversarial(run: RunConfig, trainer: AdversarialTrainer, faces: FaceCrops, images: int) -> Iterator[Progress]:
+def adversarial(run: RunConfig, trainer: AdversarialTrainer, faces: FaceCrops, images: int) -> Iterator[StageProgress]:
     """Train until ``images`` photos have been seen in all; writes ``adversarial.pt`` every ``save_every`` images."""
     fabric, config, path = trainer.fabric, trainer.config, run.path("adversarial")
     saved = trainer.images
